@@ -1,0 +1,29 @@
+package core
+
+// Effect is one thing for the world to do. The set is closed. An effect's result is never looked at by a
+// rule: what it changed is seen by the next observation.
+//
+//sumtype:decl
+type Effect interface{ effect() }
+
+type (
+	// Register makes this host known to the management cluster.
+	Register struct{}
+	// Report writes the host's status. Where it is required, nothing after it happens until it is written.
+	Report struct{ Required bool }
+	// Adopt writes down which request is being worked on.
+	Adopt struct{}
+	// RememberBootstrapped writes down that bootstrapping succeeded: the sentinel is lost with /run.
+	RememberBootstrapped struct{}
+	// Call asks the plugin to carry out a verb.
+	Call struct{ Verb Verb }
+	// Restart ends this boot, for a reason that people logged in may read.
+	Restart struct{ Why string }
+)
+
+func (Register) effect()             {}
+func (Report) effect()               {}
+func (Adopt) effect()                {}
+func (RememberBootstrapped) effect() {}
+func (Call) effect()                 {}
+func (Restart) effect()              {}

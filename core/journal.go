@@ -1,0 +1,116 @@
+package core
+
+import "time"
+
+// Journal is the small memory of an agent, kept on the host's disk so that a crash or a restart changes
+// only how long something takes. A host that lost it starts afresh.
+type Journal struct {
+	Requested string // the version that the rest speaks of
+	Retry     string // the value of the retry annotation when it was taken up
+	Armed     bool   // the host was armed when it was last looked at
+	Renewing  bool   // the same version was asked for again, and was not staged since
+
+	Begun       bool      // staging has begun and has not ended: if it is found so at start, it was interrupted
+	Attempts    int       // stagings of this version that count against the limit
+	LastAttempt time.Time // when staging last began
+	Unstages    int       // how often something else was to be unstaged
+
+	RestartBoot string    // the boot in which a restart was last asked for since the last staging
+	RestartAt   time.Time // and when
+
+	BootstrapBoot string // the boot in which bootstrap data was applied
+	BootstrapAt   time.Time
+	Bootstrapped  bool // bootstrapping has succeeded
+
+	Trouble Trouble
+}
+
+// Trouble is the last failure of an effect, and when that effect may be tried again.
+type Trouble struct {
+	Failure
+	Verb      Verb
+	Failures  int // in a row
+	NotBefore time.Time
+}
+
+// renewed says whether the cluster asks for something that this journal has not taken up: another
+// version, the same one renewed, or the host armed anew.
+func (j Journal) renewed(want Desired) bool {
+	return j.Requested != want.Version || j.Retry != want.Retry || want.Armed && !j.Armed
+}
+
+// Adopt takes up what is asked. A renewed request forgets every failure of the one before; disarming
+// forgets nothing, so that the reason of a failure outlives the label.
+func (j Journal) Adopt(want Desired) Journal {
+	if !j.renewed(want) {
+		j.Armed = want.Armed
+		return j
+	}
+	return Journal{
+		Requested: want.Version, Retry: want.Retry, Armed: want.Armed,
+		Renewing:      j.Requested == want.Version && j.Retry != want.Retry || j.Renewing && j.Requested == want.Version,
+		BootstrapBoot: j.BootstrapBoot, BootstrapAt: j.BootstrapAt, Bootstrapped: j.Bootstrapped,
+	}
+}
+
+// Begin notes that staging begins.
+func (j Journal) Begin(now time.Time) Journal {
+	j.Begun, j.LastAttempt, j.RestartBoot, j.RestartAt = true, now, "", time.Time{}
+	return j
+}
+
+// Interrupted notes, at start, a staging that was begun and never ended. It waits like any failure, so
+// that a staging which kills its own host does not do so at the speed of booting, and counts against
+// no limit, since it may be the agent that was killed.
+func (j Journal) Interrupted(now time.Time, jitter float64) Journal {
+	if !j.Begun {
+		return j
+	}
+	return j.Fail(VerbStage, Failure{Class: FailureRetryable, Message: "the attempt was interrupted"}, now, jitter)
+}
+
+// Succeed notes that an effect was carried out.
+func (j Journal) Succeed(verb Verb, boot string, now time.Time) Journal {
+	j.Trouble = Trouble{}
+	switch verb {
+	case VerbStage:
+		j.Begun, j.Renewing, j.Unstages = false, false, 0
+		j.Attempts++
+	case VerbUnstage:
+		j.Unstages++
+	case VerbBootstrap:
+		j.BootstrapBoot, j.BootstrapAt = boot, now
+	}
+	return j
+}
+
+// Fail notes that an effect was tried in vain, and when it may be tried again; jitter is in [0, 1).
+func (j Journal) Fail(verb Verb, f Failure, now time.Time, jitter float64) Journal {
+	failures := 1
+	if j.Trouble.Verb == verb {
+		failures += j.Trouble.Failures
+	}
+	switch verb {
+	case VerbStage:
+		j.Begun = false
+		if f.Class == FailureFailed {
+			j.Attempts++
+		}
+	case VerbUnstage:
+		j.Unstages++
+	}
+	j.Trouble = Trouble{Failure: f, Verb: verb, Failures: failures, NotBefore: now.Add(Backoff(failures, jitter))}
+	return j
+}
+
+// Restart notes, before it is asked for, that this boot is to end.
+func (j Journal) Restart(boot string, now time.Time) Journal {
+	j.RestartBoot, j.RestartAt = boot, now
+	return j
+}
+
+// Joined notes that bootstrapping has succeeded.
+func (j Journal) Joined() Journal {
+	j.Bootstrapped = true
+	return j
+}

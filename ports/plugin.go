@@ -1,0 +1,38 @@
+package ports
+
+import (
+	"context"
+
+	"elemental/core"
+)
+
+// Plugin makes an OS version true on this host. Only the plugin knows what a version is.
+//
+// An error that is, or wraps, a core.Failure says what it means for the next attempt; any other error
+// is a plugin that broke, and counts as core.FailureFailed.
+type Plugin interface {
+	// Describe says what the plugin is and can.
+	Describe(ctx context.Context) (Description, error)
+	// Observe says how the host stands to the version asked for, and changes nothing. A request that the
+	// plugin does not understand is a core.Failure of class invalid.
+	Observe(ctx context.Context, request Request) (core.View, bool, error)
+	// Do carries out a verb that changes the host. Every verb may be killed at any moment and asked for again.
+	Do(ctx context.Context, verb core.Verb, request Request, progress func(Progress)) error
+}
+
+// Description is what a plugin says of itself.
+type Description struct {
+	Name      string
+	Protocols []string
+	Verbs     []core.Verb
+	Schema    []byte // JSON Schema of osVersionManagement
+	Restarts  bool   // its versions come true by a restart
+}
+
+// Request is what a plugin is given.
+type Request struct {
+	Host      string
+	OSVersion []byte         // osVersionManagement as JSON; nil when nothing is requested
+	Hash      string         // core.HashRequest of OSVersion
+	Bootstrap *BootstrapData // for bootstrap only
+}
