@@ -1,0 +1,47 @@
+package v1beta1
+
+// The labels of an ElementalHost. Those that say "true" say nothing by any other value.
+const (
+	// LabelMachineName names the Cluster API Machine that a host serves.
+	LabelMachineName = "elementalhost.infrastructure.cluster.x-k8s.io/machine-name"
+	// LabelElementalMachineName names the ElementalMachine that a host serves.
+	LabelElementalMachineName = "elementalhost.infrastructure.cluster.x-k8s.io/elemental-machine-name"
+	// LabelInstalled is "true" on a host whose system is installed.
+	LabelInstalled = "elementalhost.infrastructure.cluster.x-k8s.io/installed"
+	// LabelBootstrapped is "true" on a host that has joined its cluster.
+	LabelBootstrapped = "elementalhost.infrastructure.cluster.x-k8s.io/bootstrapped"
+	// LabelNeedsReset is "true" on a host that is to be reset.
+	LabelNeedsReset = "elementalhost.infrastructure.cluster.x-k8s.io/needs-reset"
+	// LabelReset is "true" on a host that was reset.
+	LabelReset = "elementalhost.infrastructure.cluster.x-k8s.io/reset"
+	// LabelInPlaceUpdate arms a bootstrapped host for one update: pending, done or failed.
+	LabelInPlaceUpdate = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
+	// LabelClusterName names the cluster that a host is a node of. It is Cluster API's own.
+	LabelClusterName = "cluster.x-k8s.io/cluster-name"
+	// LabelValueTrue is the value of the labels that say yes.
+	LabelValueTrue = "true"
+)
+
+// The annotations of an ElementalHost.
+const (
+	// AnnotationRegistrationName names the ElementalRegistration that a host came through.
+	AnnotationRegistrationName = "elementalregistration.infrastructure.cluster.x-k8s.io/name"
+	// AnnotationRegistrationNamespace is the namespace of that registration.
+	AnnotationRegistrationNamespace = "elementalregistration.infrastructure.cluster.x-k8s.io/namespace"
+	// AnnotationPubKey is a host's public key.
+	AnnotationPubKey = "elementalhost.infrastructure.cluster.x-k8s.io/pub-key"
+	// AnnotationRetry renews the request for an OS version that failed: any new value counts.
+	AnnotationRetry = "elementalhost.infrastructure.cluster.x-k8s.io/retry"
+	// AnnotationForceDelete releases, by the value "true", a host that is gone for good.
+	AnnotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
+	// AnnotationForwardedFrom is "<uid>/<generation>" of the ElementalMachine whose wishes the host's spec carries.
+	AnnotationForwardedFrom = "elementalhost.infrastructure.cluster.x-k8s.io/forwarded-from"
+	// AnnotationPaused stops all work on an object while it is present. It is Cluster API's own.
+	AnnotationPaused = "cluster.x-k8s.io/paused"
+)
+
+// Finalizer holds a host, and a machine, until the host was reset.
+const Finalizer = "elementalmachine.infrastructure.cluster.x-k8s.io"
+
+// ProviderID is how the node of a host names itself to Kubernetes.
+func ProviderID(namespace, host string) string { return "elemental://" + namespace + "/" + host }
