@@ -10,7 +10,7 @@ type Journal struct {
 	Armed     bool   // the host was armed when it was last looked at
 	Renewing  bool   // the same version was asked for again, and was not staged since
 
-	Begun       bool      // staging has begun and has not ended: if it is found so at start, it was interrupted
+	Begun       bool      // staging has begun, and whether it succeeded is not known
 	Attempts    int       // stagings of this version that count against the limit
 	LastAttempt time.Time // when staging last began
 	Unstages    int       // how often something else was to be unstaged
@@ -18,7 +18,7 @@ type Journal struct {
 	RestartBoot string    // the boot in which a restart was last asked for since the last staging
 	RestartAt   time.Time // and when
 
-	BootstrapBoot string // the boot in which bootstrap data was applied
+	BootstrapBoot string // the boot in which applying bootstrap data was last begun
 	BootstrapAt   time.Time
 	Bootstrapped  bool // bootstrapping has succeeded
 
@@ -40,7 +40,8 @@ func (j Journal) renewed(want Desired) bool {
 }
 
 // Adopt takes up what is asked. A renewed request forgets every failure of the one before; disarming
-// forgets nothing, so that the reason of a failure outlives the label.
+// forgets nothing, so that the reason of a failure outlives the label. That a restart was asked for is
+// forgotten only by the next staging: what is staged may have had its restart, whoever asks for it now.
 func (j Journal) Adopt(want Desired) Journal {
 	if !j.renewed(want) {
 		j.Armed = want.Armed
@@ -48,38 +49,48 @@ func (j Journal) Adopt(want Desired) Journal {
 	}
 	return Journal{
 		Requested: want.Version, Retry: want.Retry, Armed: want.Armed,
-		Renewing:      j.Requested == want.Version && j.Retry != want.Retry || j.Renewing && j.Requested == want.Version,
+		Renewing:    j.Requested == want.Version && j.Retry != want.Retry || j.Renewing && j.Requested == want.Version,
+		RestartBoot: j.RestartBoot, RestartAt: j.RestartAt,
 		BootstrapBoot: j.BootstrapBoot, BootstrapAt: j.BootstrapAt, Bootstrapped: j.Bootstrapped,
 	}
 }
 
-// Begin notes that staging begins.
-func (j Journal) Begin(now time.Time) Journal {
-	j.Begun, j.LastAttempt, j.RestartBoot, j.RestartAt = true, now, "", time.Time{}
+// Begin notes, before an effect is tried, what must be known of it if nothing is heard of it again.
+func (j Journal) Begin(verb Verb, boot string, now time.Time) Journal {
+	switch verb {
+	case VerbStage:
+		j.Begun, j.LastAttempt = true, now
+	case VerbBootstrap:
+		j.BootstrapBoot, j.BootstrapAt = boot, now
+	}
 	return j
 }
 
+// reasonInterrupted marks the trouble of a staging that nothing was heard of.
+const reasonInterrupted = "Interrupted"
+
 // Interrupted notes, at start, a staging that was begun and never ended. It waits like any failure, so
-// that a staging which kills its own host does not do so at the speed of booting, and counts against
-// no limit, since it may be the agent that was killed.
+// that a staging which kills its own host does not do so at the speed of booting. It counts against no
+// limit, since it may be the agent that was killed, unless a restart follows from it.
 func (j Journal) Interrupted(now time.Time, jitter float64) Journal {
-	if !j.Begun {
+	if !j.Begun || j.Trouble.Reason == reasonInterrupted && j.Trouble.NotBefore.After(now) {
 		return j
 	}
-	return j.Fail(VerbStage, Failure{Class: FailureRetryable, Message: "the attempt was interrupted"}, now, jitter)
+	j = j.Fail(VerbStage, Failure{Class: FailureRetryable, Reason: reasonInterrupted, Message: "the attempt was interrupted"}, now, jitter)
+	j.Begun = true
+	return j
 }
 
 // Succeed notes that an effect was carried out.
-func (j Journal) Succeed(verb Verb, boot string, now time.Time) Journal {
+func (j Journal) Succeed(verb Verb) Journal {
 	j.Trouble = Trouble{}
 	switch verb {
 	case VerbStage:
 		j.Begun, j.Renewing, j.Unstages = false, false, 0
+		j.RestartBoot, j.RestartAt = "", time.Time{}
 		j.Attempts++
 	case VerbUnstage:
 		j.Unstages++
-	case VerbBootstrap:
-		j.BootstrapBoot, j.BootstrapAt = boot, now
 	}
 	return j
 }
@@ -103,8 +114,12 @@ func (j Journal) Fail(verb Verb, f Failure, now time.Time, jitter float64) Journ
 	return j
 }
 
-// Restart notes, before it is asked for, that this boot is to end.
+// Restart notes, before it is asked for, that this boot is to end. Restarting into a staging of which
+// nothing was heard makes it an attempt.
 func (j Journal) Restart(boot string, now time.Time) Journal {
+	if j.Begun {
+		j.Begun, j.Attempts = false, j.Attempts+1
+	}
 	j.RestartBoot, j.RestartAt = boot, now
 	return j
 }

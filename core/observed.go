@@ -43,6 +43,7 @@ type View struct {
 	Verdict      Verdict
 	NeedsRestart bool // what is staged comes true by a restart
 	Restarts     bool // this plugin's versions come true by a restart, as it says of itself
+	Primed       bool // bootstrap data was applied: it takes effect, or took effect, with a restart
 	Current      Version
 	Staged       Version
 	Previous     Version
@@ -65,9 +66,7 @@ func (o Observed) bootstrapped() bool {
 }
 
 // bootstrapping says whether bootstrap data was applied and its success is still awaited.
-func (o Observed) bootstrapping() bool {
-	return o.Journal.BootstrapBoot != "" && !o.bootstrapped()
-}
+func (o Observed) bootstrapping() bool { return o.Plugin.Primed && !o.bootstrapped() }
 
 // mayUpdate says whether the host's version may change at all.
 func (o Observed) mayUpdate(want Desired) bool { return !o.bootstrapped() || want.Armed }
@@ -83,10 +82,11 @@ func (o Observed) restarting() bool {
 	return j.RestartBoot == o.Boot && j.Trouble.Verb != VerbRestart && o.Now.Before(j.RestartAt.Add(o.Limits.RestartBegins))
 }
 
-// spent says that what is staged had its restart and did not come of it, or can have none.
+// spent says that what is staged is to be staged again: it had its restart and did not come to run, can
+// have none, or was asked for anew since.
 func (o Observed) spent() bool {
 	return o.Plugin.Verdict == VerdictStaged &&
-		(!o.Plugin.NeedsRestart || o.Journal.RestartBoot != "" && !o.restarting())
+		(!o.Plugin.NeedsRestart || o.Journal.Renewing || o.Journal.RestartBoot != "" && !o.restarting())
 }
 
 // differs says that the version asked for is not what runs, and that only staging it helps.

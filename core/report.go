@@ -36,7 +36,7 @@ func sayInstalled(seen Observed, say sayFunc) {
 
 func sayBootstrapped(want Desired, seen Observed, say sayFunc) {
 	trouble := seen.Journal.Trouble
-	late := !seen.Now.Before(seen.Journal.BootstrapAt.Add(seen.Limits.BootstrapSucceeds))
+	late := !seen.Journal.BootstrapAt.IsZero() && !seen.Now.Before(seen.Journal.BootstrapAt.Add(seen.Limits.BootstrapSucceeds))
 	switch {
 	case seen.bootstrapped():
 		say(BootstrapReady, True, ReasonBootstrapped, "the host has joined its cluster")

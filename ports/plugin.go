@@ -15,7 +15,7 @@ type Plugin interface {
 	Describe(ctx context.Context) (Description, error)
 	// Observe says how the host stands to the version asked for, and changes nothing. A request that the
 	// plugin does not understand is a core.Failure of class invalid.
-	Observe(ctx context.Context, request Request) (core.View, bool, error)
+	Observe(ctx context.Context, request Request) (Observation, error)
 	// Do carries out a verb that changes the host. Every verb may be killed at any moment and asked for again.
 	Do(ctx context.Context, verb core.Verb, request Request, progress func(Progress)) error
 }
@@ -35,4 +35,11 @@ type Request struct {
 	OSVersion []byte         // osVersionManagement as JSON; nil when nothing is requested
 	Hash      string         // core.HashRequest of OSVersion
 	Bootstrap *BootstrapData // for bootstrap only
+}
+
+// Observation is how the host stands to a version, as its plugin sees it.
+type Observation struct {
+	core.View
+	Installed bool
+	Reset     core.ResetStage
 }
