@@ -23,10 +23,10 @@ type BootEntry struct {
 	Deployment string
 	Title      string
 	Order      uint64 // the highest is chosen first
-	Kernel     string // path of the kernel, in the deployment; may be empty where the host brings its own
+	Kernel     string // path of the kernel from the top of the boot partition; empty where the host brings its own
 	Initrd     string
 	Options    string // the kernel command line
 	Trial      bool   // whether its boots are counted
-	Tries      int    // boots left, of a trial
+	Tries      int    // boots left, of a trial; at 0 it is chosen only when nothing else is left
 	Tried      int    // boots used, of a trial
 }
