@@ -1,0 +1,174 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is one running plugin and all its children: a process group of its own.
+type process struct {
+	command               *exec.Cmd
+	stdin, stdout, stderr *os.File // our ends
+
+	patience time.Duration
+	exited   chan struct{} // closed when the plugin has exited and nothing of its group is left
+
+	reaping sync.Mutex // held while the process ID may become someone else's
+	reaped  bool
+}
+
+// start runs an executable through the descriptor that was checked. A script's interpreter opens it by the
+// same descriptor, which is therefore left open in the child.
+func start(e *executable, verb, workDir string, environment []string, patience time.Duration) (*process, error) {
+	command := exec.Command("/proc/self/fd/3", append(e.args, verb)...)
+	command.Args[0] = e.path
+	command.ExtraFiles = []*os.File{e.file}
+	command.Dir = workDir
+	command.Env = environment
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := &process{command: command, patience: patience, exited: make(chan struct{})}
+	theirs, err := p.connect()
+	if err == nil {
+		begun := make(chan error)
+		go p.attend(begun)
+		err = <-begun
+	}
+	for _, file := range theirs {
+		file.Close()
+	}
+	if err != nil {
+		p.close()
+		return nil, fmt.Errorf("starting %s: %w", e.path, err)
+	}
+	return p, nil
+}
+
+// connect makes the three pipes, and returns the plugin's ends of them.
+func (p *process) connect() ([]*os.File, error) {
+	in, toPlugin, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.stdin, p.command.Stdin = toPlugin, in
+	fromPlugin, out, err := os.Pipe()
+	if err != nil {
+		return []*os.File{in}, err
+	}
+	p.stdout, p.command.Stdout = fromPlugin, out
+	logOfPlugin, log, err := os.Pipe()
+	if err != nil {
+		return []*os.File{in, out}, err
+	}
+	p.stderr, p.command.Stderr = logOfPlugin, log
+	return []*os.File{in, out, log}, nil
+}
+
+func (p *process) close() {
+	for _, file := range []*os.File{p.stdin, p.stdout, p.stderr} {
+		if file != nil {
+			file.Close()
+		}
+	}
+}
+
+// attend starts the plugin and stays until it has exited. It keeps to one thread, since the kernel kills
+// the plugin when the thread that started it ends, so that an agent that dies takes its plugin along.
+func (p *process) attend(begun chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.command.Start()
+	begun <- err
+	if err != nil {
+		return
+	}
+	defer close(p.exited)
+	p.awaitExit()
+	// As long as the plugin is not reaped, its ID and that of its group are no one else's.
+	if p.childrenLeft() {
+		p.signal(syscall.SIGTERM)
+		for end := time.Now().Add(p.patience); p.childrenLeft() && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	p.signal(syscall.SIGKILL)
+	p.reaping.Lock()
+	defer p.reaping.Unlock()
+	p.command.Wait() // its error is the exit status, which is read from ProcessState.
+	p.reaped = true
+}
+
+// awaitExit returns when the plugin has exited, and leaves it unreaped.
+func (p *process) awaitExit() {
+	for {
+		err := unix.Waitid(unix.P_PID, p.command.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// signal sends a signal to the plugin and its children, unless they are all gone.
+func (p *process) signal(s syscall.Signal) {
+	p.reaping.Lock()
+	defer p.reaping.Unlock()
+	if !p.reaped {
+		// The one error there can be is that no one is left.
+		_ = syscall.Kill(-p.command.Process.Pid, s)
+	}
+}
+
+// stop ends the plugin and its children: it asks, waits, and kills.
+func (p *process) stop() {
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(p.patience):
+		p.signal(syscall.SIGKILL)
+		<-p.exited
+	}
+}
+
+// childrenLeft says whether anything in the plugin's group still runs.
+func (p *process) childrenLeft() bool {
+	group := strconv.Itoa(p.command.Process.Pid)
+	paths, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return false
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // It has ended meanwhile.
+		}
+		// The name stands in parentheses and may hold anything; after it come state, parent and group.
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(fields) > 2 && fields[2] == group && fields[0] != "Z" && fields[0] != "X" {
+			return true
+		}
+	}
+	return false
+}
+
+// exit words how the plugin ended; empty when it ended well.
+func (p *process) exit() (reason, words string) {
+	status := p.command.ProcessState.Sys().(syscall.WaitStatus)
+	switch {
+	case status.Signaled():
+		return "PluginKilled", "was ended by signal " + strconv.Itoa(int(status.Signal())) + " (" + status.Signal().String() + ")"
+	case status.ExitStatus() != 0:
+		return "PluginExited", "exited with status " + strconv.Itoa(status.ExitStatus())
+	default:
+		return "", ""
+	}
+}
