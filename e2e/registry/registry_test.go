@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/matryer/is"
 )
 
@@ -51,7 +50,12 @@ func TestPushAndPull(t *testing.T) {
 	digest, err := image.Digest()
 	is.NoErr(err)
 	is.Equal(digest.String(), pushed.Digest)
-	is.NoErr(validate.Image(image)) // every digest is that of the content
+	layers, err := image.Layers()
+	is.NoErr(err)
+	content, err := layers[0].Compressed()
+	is.NoErr(err)
+	_, err = io.Copy(io.Discard, content) // which fails when the content is not that of the digest
+	is.NoErr(err)
 
 	again, err := r.Push(t.Context(), "elemental/system:again", small(t, "hello"))
 	is.NoErr(err)
