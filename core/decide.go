@@ -39,6 +39,7 @@ var rules = []rule{
 	{"the version asked for is not valid", invalid, reportInvalid},
 	{"the host was told to restart", restartAwaited, awaitRestart},
 	{"the version asked for is staged", stagedMayRestart, restart},
+	{"the version asked for is staged and the restart is held up", stagedHeldUp, awaitLeave},
 	{"the version asked for is staged and waits for the node to be drained", stagedUndrained, awaitDrain},
 	{"something is staged that is not to run", stagedUnwanted, unstage},
 	{"the version asked for is not the one that runs", stageDue, stage},
@@ -109,6 +110,9 @@ func restartAwaited(_ Desired, seen Observed) bool {
 	return seen.Plugin.Verdict == VerdictStaged && seen.restarting()
 }
 func stagedMayRestart(want Desired, seen Observed) bool {
+	return stagedHeldUp(want, seen) && seen.due(VerbRestart)
+}
+func stagedHeldUp(want Desired, seen Observed) bool {
 	return seen.Plugin.Verdict == VerdictStaged && !seen.spent() && seen.mayRestart(want)
 }
 func stagedUndrained(want Desired, seen Observed) bool {
@@ -215,6 +219,13 @@ func restart(_ Desired, seen Observed) Decision {
 	return Decision{
 		Phase: PhaseReconcilingOSVersion, Outcome: OutcomeStaged,
 		Effects: []Effect{Report{Required: true}, Restart{Why: "Elemental: the host restarts into " + seen.Plugin.Staged.String()}},
+	}
+}
+
+func awaitLeave(_ Desired, seen Observed) Decision {
+	return Decision{
+		Phase: PhaseReconcilingOSVersion, Outcome: OutcomeStaged, Effects: []Effect{Report{}},
+		Again: until(seen.Journal.Trouble.NotBefore, seen),
 	}
 }
 

@@ -141,6 +141,10 @@ func (e *explorer) effect(w *world, d Decision, effect Effect) {
 		refused := *w
 		refused.journal = refused.journal.Fail(VerbRestart, Failure{Class: FailureFailed, Message: "logind refused"}, worldNow, 0)
 		e.step(refused)
+		held := *w
+		held.restarts--
+		held.journal = held.journal.Fail(VerbRestart, Failure{Class: FailureRetryable, Message: "someone holds a lock"}, worldNow, 0)
+		e.step(held)
 		if e.temper != temperStaysUp {
 			w.boot(e.temper)
 			w.agentStarts()

@@ -109,6 +109,10 @@ func (j Journal) Fail(verb Verb, f Failure, now time.Time, jitter float64) Journ
 		}
 	case VerbUnstage:
 		j.Unstages++
+	case VerbRestart:
+		if f.Class == FailureRetryable { // Someone holds it up: it was not had yet.
+			j.RestartBoot, j.RestartAt = "", time.Time{}
+		}
 	}
 	j.Trouble = Trouble{Failure: f, Verb: verb, Failures: failures, NotBefore: now.Add(Backoff(failures, jitter))}
 	return j

@@ -12,6 +12,10 @@ func conditions(want Desired, seen Observed, d Decision) []Condition {
 	say := func(kind string, status ConditionStatus, reason, message string) {
 		all = append(all, Condition{Type: kind, Status: status, Reason: reason, Message: message, Generation: want.Generation})
 	}
+	if !seen.Registered {
+		say(RegistrationReady, False, ReasonRegistrationFailed, "the cluster does not know this host")
+		return all
+	}
 	say(RegistrationReady, True, ReasonRegistered, "the host is known to this cluster")
 	sayInstalled(seen, say)
 	sayBootstrapped(want, seen, say)
@@ -92,7 +96,9 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 		return False, ReasonWaitingForOSReconcile, "the cluster paused this host; it runs " + plugin.Current.String()
 	case seen.restarting():
 		return False, ReasonWaitingForReboot, "the host restarts into " + plugin.Staged.String()
-	case stagedMayRestart(want, seen):
+	case stagedHeldUp(want, seen) && trouble.Verb == VerbRestart:
+		return False, ReasonWaitingForReboot, plugin.Staged.String() + " is staged and the restart is held up: " + trouble.Error()
+	case stagedHeldUp(want, seen):
 		return False, ReasonWaitingForReboot, "the host will restart into " + plugin.Staged.String()
 	case stagedUndrained(want, seen):
 		return False, ReasonWaitingForDrain, plugin.Staged.String() + " is staged; the host restarts into it once its node is drained"

@@ -1,0 +1,115 @@
+package hostclient
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
+
+	"elemental/adapters/kubernetes/api/v1beta1"
+	"elemental/core"
+	"elemental/ports"
+)
+
+// Follow watches this host's own object, and nothing else. The reflector lists, watches, and connects again
+// with a spread-out back-off of up to half a minute.
+func (c *Client) Follow(ctx context.Context, wish func(ports.Wish)) error {
+	own := cache.NewListWatchFromClient(c.hosts, "elementalhosts", c.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, c.name))
+	reflector := cache.NewReflectorWithOptions(own, &v1beta1.ElementalHost{}, &latest{show: func(host *v1beta1.ElementalHost) {
+		c.remember(host)
+		wish(wishOf(host))
+	}}, cache.ReflectorOptions{Name: "elementalhost", MinWatchTimeout: 10 * time.Minute})
+	reflector.RunWithContext(ctx)
+	return nil
+}
+
+// latest is a store of one object: it shows each version of it, and keeps none.
+type latest struct{ show func(*v1beta1.ElementalHost) }
+
+func (l *latest) Add(obj any) error {
+	host, ok := obj.(*v1beta1.ElementalHost)
+	if !ok {
+		return fmt.Errorf("watching the host: the cluster sent a %T", obj)
+	}
+	l.show(host)
+	return nil
+}
+
+func (l *latest) Update(obj any) error { return l.Add(obj) }
+
+func (l *latest) Delete(any) error {
+	l.show(nil)
+	return nil
+}
+
+func (l *latest) Replace(list []any, _ string) error {
+	if len(list) == 0 {
+		l.show(nil)
+		return nil
+	}
+	return l.Add(list[0])
+}
+
+func (l *latest) Resync() error { return nil }
+
+// wishOf says what a host's object wishes; nil is a host that is not there.
+func wishOf(host *v1beta1.ElementalHost) ports.Wish {
+	if host == nil {
+		return ports.Wish{}
+	}
+	wish := ports.Wish{
+		Registered: true,
+		Reported:   host.Labels[v1beta1.LabelBootstrapped] == v1beta1.LabelValueTrue || meta.IsStatusConditionTrue(host.Status.Conditions, core.BootstrapReady),
+		Desired: core.Desired{
+			Generation: host.Generation,
+			Retry:      host.Annotations[v1beta1.AnnotationRetry],
+			Reset:      !host.DeletionTimestamp.IsZero() || host.Labels[v1beta1.LabelNeedsReset] == v1beta1.LabelValueTrue,
+			Paused:     paused(host),
+			Armed:      host.Labels[v1beta1.LabelInPlaceUpdate] == string(core.LabelPending),
+			Drained:    drained(host),
+			Bootstrap:  host.Spec.BootstrapSecret != nil,
+		},
+	}
+	if host.Spec.OSVersionManagement == nil {
+		return wish
+	}
+	hash, err := core.HashRequest(host.Spec.OSVersionManagement.Raw)
+	if err != nil {
+		wish.Invalid = err.Error()
+		return wish
+	}
+	if hash != "" {
+		wish.Version, wish.OSVersion = hash, host.Spec.OSVersionManagement.Raw
+	}
+	return wish
+}
+
+func paused(host *v1beta1.ElementalHost) bool {
+	_, annotated := host.Annotations[v1beta1.AnnotationPaused]
+	return annotated || meta.IsStatusConditionTrue(host.Status.Conditions, "Paused")
+}
+
+// drained holds for one generation only: a drain for another version says nothing of this one.
+func drained(host *v1beta1.ElementalHost) bool {
+	c := meta.FindStatusCondition(host.Status.Conditions, core.NodeDrained)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == host.Generation
+}
+
+// remember keeps the conditions' transition times, which a report carries on, and forgets what was written
+// to another object of this name: the one that is there now has seen nothing yet.
+func (c *Client) remember(host *v1beta1.ElementalHost) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if host == nil {
+		c.uid, c.current, c.written = "", nil, ""
+		return
+	}
+	if host.UID != c.uid {
+		c.uid, c.written = host.UID, ""
+	}
+	c.current = host.Status.Conditions
+}

@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"elemental/core"
+	"elemental/ports"
+)
+
+// act carries out a decision's effects in their order. It says whether the host or the agent's memory may
+// have changed, so that it is worth another look at once. An error is the world's, and ends the list; what
+// a plugin could not do is no error but a memory, of which the next look decides.
+func (a *Agent) act(ctx context.Context, wish ports.Wish, seen sight, d core.Decision) (acted bool, err error) {
+	var unsaid error // A report that nothing waits for may fail: it is made again when all else is done.
+	for _, effect := range d.Effects {
+		switch e := effect.(type) {
+		case core.Register:
+			a.Log.Warn("this host's ElementalHost does not exist: create it, or correct cluster.host and cluster.namespace in the agent's configuration", "host", a.Host)
+		case core.Report:
+			if err = a.Cluster.Report(ctx, a.report(wish, seen, d)); !e.Required {
+				unsaid, err = err, nil
+			}
+		case core.Adopt:
+			acted, err = true, a.save(ctx, a.memory.Adopt(wish.Desired))
+		case core.RememberBootstrapped:
+			acted, err = true, a.save(ctx, a.memory.Joined())
+		case core.Call:
+			return true, a.call(ctx, wish, seen, d, e.Verb)
+		case core.Restart:
+			return true, a.restart(ctx, seen, e.Why)
+		}
+		if err != nil {
+			return acted, err
+		}
+		seen.Journal = a.memory
+	}
+	if acted {
+		return true, nil
+	}
+	return false, unsaid
+}
+
+func (a *Agent) save(ctx context.Context, memory core.Journal) error {
+	if err := a.Journal.Save(context.WithoutCancel(ctx), memory); err != nil {
+		return fmt.Errorf("remembering what is being done: %w", err)
+	}
+	a.memory = memory
+	return nil
+}
+
+// call lets the plugin carry out a verb, and remembers before that it began and after it how it went. A call
+// that was cut short because the wish changed, or the agent ends, did not fail.
+func (a *Agent) call(ctx context.Context, wish ports.Wish, seen sight, d core.Decision, verb core.Verb) error {
+	if err := a.save(ctx, a.memory.Begin(verb, seen.Boot, time.Now())); err != nil {
+		return err
+	}
+	seen.Journal = a.memory
+	began := time.Now()
+	err := a.carryOut(ctx, wish, seen, d, verb)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		f := failure(err)
+		a.Log.Warn("the plugin failed", "verb", string(verb), "class", string(f.Class), "reason", f.Reason, "error", f.Error(), "took", time.Since(began).Round(time.Millisecond))
+		return a.save(ctx, a.memory.Fail(verb, f, time.Now(), jitter()))
+	}
+	a.Log.Info("the plugin is done", "verb", string(verb), "took", time.Since(began).Round(time.Millisecond))
+	return a.save(ctx, a.memory.Succeed(verb))
+}
+
+func (a *Agent) carryOut(ctx context.Context, wish ports.Wish, seen sight, d core.Decision, verb core.Verb) error {
+	request := a.request(wish)
+	if verb == core.VerbBootstrap {
+		data, err := a.Cluster.BootstrapData(ctx)
+		if err != nil {
+			return core.Failure{Class: core.FailureRetryable, Message: err.Error()}
+		}
+		request.Bootstrap = &data
+	}
+	progress := a.follower(ctx, wish, seen, d)
+	defer progress.stop()
+	return a.Plugin.Do(ctx, verb, request, progress.say)
+}
+
+// restart asks for the end of this boot. Who holds it up is no failure of the version.
+func (a *Agent) restart(ctx context.Context, seen sight, why string) error {
+	if err := a.save(ctx, a.memory.Restart(seen.Boot, time.Now())); err != nil {
+		return err
+	}
+	a.Log.Info("the host restarts", "why", why)
+	err := a.Machine.Restart(ctx, why)
+	if err == nil {
+		return nil
+	}
+	a.Log.Warn("the host does not restart", "error", err)
+	f := core.Failure{Class: core.FailureFailed, Reason: "RestartFailed", Message: err.Error()}
+	if errors.Is(err, ports.ErrNotReady) {
+		f.Class, f.Reason = core.FailureRetryable, "RestartInhibited"
+	}
+	return a.save(ctx, a.memory.Fail(core.VerbRestart, f, time.Now(), jitter()))
+}

@@ -1,0 +1,78 @@
+// Package agent is the mode that runs on each host: it watches its own ElementalHost and keeps the host at
+// the version that stands there.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+)
+
+// ExitRestart is the exit code of an agent whose host is a plain process and is to be started again; it is
+// what systemd-nspawn returns for a container that restarts.
+const ExitRestart = 133
+
+var errRestart = errors.New("the host restarts")
+
+// connectedFile tells the health check of this boot that the cluster was reached.
+const connectedFile = "/run/elemental/connected"
+
+// Command is `elemental agent`.
+func Command(version string) *cli.Command {
+	return &cli.Command{
+		Name:  "agent",
+		Usage: "keep this host at the OS version that its ElementalHost asks for",
+		Description: "Runs on each host under systemd. It watches the ElementalHost named in its configuration, hands\n" +
+			"spec.osVersionManagement to the OS plugin, restarts the host when the plugin asks for it, and\n" +
+			"reports phases and conditions.\n\n" +
+			"   elemental agent --config /etc/elemental/agent.yaml",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Value: "/etc/elemental/agent.yaml", Usage: "read the configuration from `FILE`"},
+			&cli.BoolFlag{Name: "debug", Usage: "log what is only of interest when something is wrong"},
+		},
+		Action: func(c *cli.Context) error {
+			config, err := ReadConfig(c.String("config"))
+			if err != nil {
+				return err
+			}
+			config.Agent.Debug = config.Agent.Debug || c.Bool("debug")
+			return run(c.Context, config, version)
+		},
+	}
+}
+
+func run(ctx context.Context, config Config, version string) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	level := slog.LevelInfo
+	if config.Agent.Debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	agent, err := wire(config, version, log, end)
+	if err != nil {
+		return err
+	}
+	agent.Connected = func() {
+		if err := touch(connectedFile); err != nil {
+			log.Debug("the health check will not know that the cluster was reached", "error", err)
+		}
+	}
+	log.Info("the agent starts", "version", version, "host", config.Cluster.Host, "plugin", config.Agent.OSPlugin)
+	err = agent.Run(ctx)
+	if errors.Is(context.Cause(ctx), errRestart) {
+		return cli.Exit("", ExitRestart)
+	}
+	return err
+}
+
+func touch(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, nil, 0o644)
+}

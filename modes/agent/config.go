@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+
+	"elemental/core"
+)
+
+// Config is the host's own word on its agent. Nothing remote changes it.
+type Config struct {
+	Cluster ClusterConfig `yaml:"cluster"`
+	Agent   AgentConfig   `yaml:"agent"`
+}
+
+// ClusterConfig says where the host's object is, and as whom to ask for it.
+type ClusterConfig struct {
+	Kubeconfig string `yaml:"kubeconfig"`
+	Namespace  string `yaml:"namespace"`
+	Host       string `yaml:"host"`
+}
+
+// AgentConfig says how the agent works.
+type AgentConfig struct {
+	WorkDir     string `yaml:"workDir"`
+	OSPlugin    string `yaml:"osPlugin"`
+	MaxAttempts int    `yaml:"maxAttempts"`
+	Debug       bool   `yaml:"debug"`
+	// Restart is how the host restarts: logind on a machine, exit where the host is a plain process whose
+	// parent starts it again.
+	Restart string `yaml:"restart"`
+}
+
+// The ways to restart.
+const (
+	restartLogind = "logind"
+	restartExit   = "exit"
+)
+
+// ReadConfig reads a configuration file. An unknown field is an error: a mistyped one must not be a default.
+func ReadConfig(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the agent's configuration: %w", err)
+	}
+	config, err := parseConfig(text)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the agent's configuration %s: %w", path, err)
+	}
+	return config, nil
+}
+
+func parseConfig(text []byte) (Config, error) {
+	config := Config{
+		Cluster: ClusterConfig{Namespace: "default"},
+		Agent: AgentConfig{
+			WorkDir: "/var/lib/elemental/agent", OSPlugin: "image",
+			MaxAttempts: core.DefaultLimits().Attempts, Restart: restartLogind,
+		},
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&config); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, err
+	}
+	switch {
+	case config.Cluster.Kubeconfig == "":
+		return Config{}, errors.New("cluster.kubeconfig is missing: name the file with this host's identity")
+	case config.Cluster.Host == "":
+		return Config{}, errors.New("cluster.host is missing: name this host's ElementalHost")
+	case config.Agent.MaxAttempts < 1:
+		return Config{}, fmt.Errorf("agent.maxAttempts is %d: it must be at least 1", config.Agent.MaxAttempts)
+	case config.Agent.Restart != restartLogind && config.Agent.Restart != restartExit:
+		return Config{}, fmt.Errorf("agent.restart is %q: it must be %s or %s", config.Agent.Restart, restartLogind, restartExit)
+	}
+	return config, nil
+}

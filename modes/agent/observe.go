@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"elemental/core"
+	"elemental/ports"
+)
+
+// sight is what was observed in one look: what the core decides on, and what the report adds.
+type sight struct {
+	core.Observed
+	facts ports.Facts
+}
+
+// observe looks at the host. A plugin that gives no answer is an observation too.
+func (a *Agent) observe(ctx context.Context, wish ports.Wish) (sight, error) {
+	facts, err := a.Machine.Facts(ctx)
+	if err != nil {
+		return sight{}, fmt.Errorf("reading the host's facts: %w", err)
+	}
+	joined, err := a.Machine.Joined(ctx)
+	if err != nil {
+		return sight{}, err
+	}
+	seen := sight{facts: facts, Observed: core.Observed{
+		Boot: facts.BootID, Registered: wish.Registered, Installed: true,
+		Sentinel: joined, Reported: wish.Reported, Journal: a.memory, Limits: a.Limits,
+	}}
+	if wish.Registered {
+		a.ask(ctx, wish, &seen.Observed)
+	}
+	if ctx.Err() != nil {
+		return sight{}, ctx.Err()
+	}
+	seen.Now = time.Now()
+	return seen, nil
+}
+
+// ask lets the plugin say how the host stands. A request that it does not understand says nothing of the
+// host, so it is then asked about the host alone.
+func (a *Agent) ask(ctx context.Context, wish ports.Wish, seen *core.Observed) {
+	description, err := a.Plugin.Describe(ctx)
+	if err != nil {
+		a.silence(seen, err)
+		return
+	}
+	observation, invalid, err := a.stand(ctx, wish)
+	if err != nil {
+		a.silence(seen, err)
+		return
+	}
+	a.silences = 0
+	seen.Plugin, seen.Installed, seen.Reset = observation.View, observation.Installed, observation.Reset
+	seen.Plugin.Restarts, seen.Plugin.Invalid = description.Restarts, invalid
+}
+
+func (a *Agent) stand(ctx context.Context, wish ports.Wish) (ports.Observation, core.Failure, error) {
+	request, invalid := a.request(wish), core.Failure{}
+	if wish.Invalid != "" {
+		invalid = core.Failure{Class: core.FailureInvalid, Message: wish.Invalid}
+	} else {
+		observation, err := a.Plugin.Observe(ctx, request)
+		if err == nil {
+			return observation, core.Failure{}, nil
+		}
+		if invalid = failure(err); invalid.Class != core.FailureInvalid {
+			return ports.Observation{}, core.Failure{}, err
+		}
+	}
+	observation, err := a.Plugin.Observe(ctx, ports.Request{Host: request.Host})
+	return observation, invalid, err
+}
+
+func (a *Agent) request(wish ports.Wish) ports.Request {
+	return ports.Request{Host: a.Host, OSVersion: wish.OSVersion, Hash: wish.Version}
+}
+
+func (a *Agent) silence(seen *core.Observed, err error) {
+	a.silences++
+	seen.Plugin.Silent, seen.Plugin.Silences = failure(err), a.silences
+}
