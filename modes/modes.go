@@ -8,12 +8,16 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/modes/agent"
+	pid1 "elemental/modes/init"
 	"elemental/modes/plugin"
 )
 
 // Commands lists the modes.
-func Commands() []*cli.Command {
+func Commands(version string) []*cli.Command {
 	return []*cli.Command{
+		agent.Command(version),
+		pid1.Command(),
 		plugin.Command(),
 	}
 }
