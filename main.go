@@ -20,7 +20,7 @@ func main() {
 	defer stop()
 	app := &cli.App{
 		Name: "elemental", Version: version, HideVersion: true, Commands: modes.Commands(version),
-		Usage: "keep hosts at the OS version that their management cluster declares",
+		Usage:          "keep hosts at the OS version that their management cluster declares",
 		ExitErrHandler: func(*cli.Context, error) {}, // The exit is made below.
 	}
 	if err := app.RunContext(ctx, os.Args); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -160,6 +161,20 @@ while [ ! -s child ]; do sleep 0.01; done; exec sleep 600`,
 	is.NoErr(err) // the child was given time although its parent was gone at once
 }
 
+// TestAgentKilled kills an agent that waits for its plugin.
+func TestAgentKilled(t *testing.T) {
+	is := is.New(t)
+	path := write(t, preamble+`echo $$ > child.new; mv child.new child; exec sleep 600`)
+	workDir := t.TempDir()
+	agent := exec.Command(os.Args[0], "agent", path, workDir)
+	is.NoErr(agent.Start())
+	child := filepath.Join(workDir, "plugins", "plugin", "child")
+	eventually(t, "the plugin runs", func() bool { _, err := os.Stat(child); return err == nil })
+	is.NoErr(agent.Process.Kill())
+	is.True(agent.Wait() != nil)
+	eventually(t, "the plugin dies with its agent", func() bool { return !alive(t, child) })
+}
+
 func TestLog(t *testing.T) {
 	is := is.New(t)
 	s := script(t, `echo one >&2; printf 'two\033[2J\n' >&2; echo '{"result":{}}'`)
@@ -169,12 +184,12 @@ func TestLog(t *testing.T) {
 	is.True(!strings.Contains(s.log.String(), "\033")) // nothing that a terminal would obey
 }
 
-// TestFlood lets a plugin write 200 MB of log, in one line and in many.
+// TestFlood lets a plugin write 70 MB of log, in one line and in many.
 func TestFlood(t *testing.T) {
-	for name, text := range map[string]string{"in many lines": `yes`, "in one line": `yes | tr -d '\n'`} {
+	for name, text := range map[string]string{"in many lines": `yes a line of the log of a plugin that has far too much to say`, "in one line": `yes | tr -d '\n'`} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			s := script(t, `(`+text+`) 2>/dev/null | head -c 200000000 >&2; exit 1`, func(c *plugin.Config) { c.Log = nil })
+			s := script(t, `(`+text+`) 2>/dev/null | head -c 70000000 >&2; exit 1`, func(c *plugin.Config) { c.Log = nil })
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			err := s.Do(t.Context(), core.VerbStage, request(t), nil)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,14 +19,21 @@ import (
 	"elemental/ports"
 )
 
-// TestMain lets the test binary be a program with a built-in plugin, as elemental is.
+// TestMain lets the test binary be a program with a built-in plugin, as elemental is, or an agent that
+// waits for a plugin.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "agent" {
+		r := plugin.NewRunner(plugin.Config{Name: os.Args[2], WorkDir: os.Args[3]})
+		_ = r.Do(context.Background(), core.VerbStage, ports.Request{}, nil)
+		os.Exit(1)
+	}
 	if len(os.Args) == 4 && os.Args[1] == "plugin" {
 		open := func(workDir string) (ports.Plugin, error) { return dummy.New(workDir), nil }
 		if err := plugin.Serve(context.Background(), os.Stdin, os.Stdout, open); err != nil {
 			os.Exit(1)
 		}
-		os.Exit(0)
+		// os.Exit takes a second in a binary built with the race detector.
+		syscall.Exit(0)
 	}
 	os.Exit(m.Run())
 }
