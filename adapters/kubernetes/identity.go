@@ -1,0 +1,146 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemental/adapters/kubernetes/api/v1beta1"
+	"elemental/core"
+)
+
+// What the controller makes for a host bears this label, and the controller watches nothing else of its kind.
+const (
+	labelManagedBy = "app.kubernetes.io/managed-by"
+	managedBy      = "elemental-controller"
+)
+
+// HostAccount names the service account and the role of a host: all that a host may do, it does as this.
+func HostAccount(host string) string { return "elemental-host-" + host }
+
+// HostRole is what a host may do: read its own ElementalHost, write that one's status, and renew its own
+// Lease. Every rule names the object, so no host can see or touch another, and a list is granted only with
+// a field selector for that one name.
+func HostRole(namespace, host string) *rbacv1.Role {
+	return &rbacv1.Role{
+		ObjectMeta: managed(namespace, HostAccount(host)),
+		Rules: []rbacv1.PolicyRule{
+			{
+				APIGroups: []string{v1beta1.GroupVersion.Group}, Resources: []string{"elementalhosts"},
+				ResourceNames: []string{host}, Verbs: []string{"get", "list", "watch"},
+			},
+			{
+				APIGroups: []string{v1beta1.GroupVersion.Group}, Resources: []string{"elementalhosts/status"},
+				ResourceNames: []string{host}, Verbs: []string{"patch"},
+			},
+			{
+				APIGroups: []string{coordinationv1.GroupName}, Resources: []string{"leases"},
+				ResourceNames: []string{host}, Verbs: []string{"get", "update", "patch"},
+			},
+		},
+	}
+}
+
+// HostRoleBinding gives a host's role to its service account.
+func HostRoleBinding(namespace, host string) *rbacv1.RoleBinding {
+	name := HostAccount(host)
+	return &rbacv1.RoleBinding{
+		ObjectMeta: managed(namespace, name),
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+	}
+}
+
+func managed(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{labelManagedBy: managedBy}}
+}
+
+// identities keeps what a host needs to be someone in the cluster.
+type identities struct {
+	client client.Client
+}
+
+// ensure makes the host's Lease, service account, role and binding where they are missing, mends a role
+// or binding that was changed, and returns when the host last renewed its Lease (zero: never).
+//
+// The Lease comes first: a host that bears the name of someone else's Lease, such as the controller's own,
+// must get no rights on it.
+func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (time.Time, error) {
+	name := HostAccount(host.Name)
+	lease := &coordinationv1.Lease{ObjectMeta: managed(host.Namespace, host.Name)}
+	account := &corev1.ServiceAccount{ObjectMeta: managed(host.Namespace, name)}
+	role, binding := HostRole(host.Namespace, host.Name), HostRoleBinding(host.Namespace, host.Name)
+	rules, subjects := role.Rules, binding.Subjects
+
+	for _, object := range []client.Object{lease, account, role, binding} {
+		if err := i.ensureOwned(ctx, host, object); err != nil {
+			return time.Time{}, err
+		}
+	}
+	if !equality.Semantic.DeepEqual(role.Rules, rules) {
+		role.Rules = rules
+		if err := i.client.Update(ctx, role); err != nil {
+			return time.Time{}, fmt.Errorf("mending Role %s/%s: %w", role.Namespace, role.Name, err)
+		}
+	}
+	if !equality.Semantic.DeepEqual(binding.Subjects, subjects) {
+		binding.Subjects = subjects
+		if err := i.client.Update(ctx, binding); err != nil {
+			return time.Time{}, fmt.Errorf("mending RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
+		}
+	}
+	if lease.Spec.RenewTime == nil {
+		return time.Time{}, nil
+	}
+	return lease.Spec.RenewTime.Time, nil
+}
+
+// ensureOwned reads an object into itself, or creates it as the host's own. An object of that name that
+// belongs to someone else is an error.
+func (i identities) ensureOwned(ctx context.Context, host *v1beta1.ElementalHost, object client.Object) error {
+	key := client.ObjectKeyFromObject(object)
+	wanted := object.DeepCopyObject().(client.Object)
+	err := i.client.Get(ctx, key, object)
+	if apierrors.IsNotFound(err) {
+		wanted.SetOwnerReferences([]metav1.OwnerReference{ownerReference(host)})
+		if err = i.client.Create(ctx, wanted); apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("creating %T %s for ElementalHost %s: there is one already that is not the host's; "+
+				"remove it, or give the host another name: %w", object, key, host.Name, err)
+		}
+		if err != nil {
+			return fmt.Errorf("creating %T %s: %w", object, key, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %T %s: %w", object, key, err)
+	}
+	for _, owner := range object.GetOwnerReferences() {
+		if owner.UID == host.UID {
+			return nil
+		}
+	}
+	return fmt.Errorf("using %T %s for ElementalHost %s: it does not belong to the host; "+
+		"remove it, or give the host another name", object, key, host.Name)
+}
+
+func ownerReference(host *v1beta1.ElementalHost) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: v1beta1.GroupVersion.String(), Kind: "ElementalHost", Name: host.Name, UID: host.UID,
+	}
+}
+
+// connected says whether a host's agent is alive, and when to ask again.
+func connected(renewed time.Time, generation int64, now time.Time) (core.Condition, time.Duration) {
+	c, again := core.SumConnected(renewed, now)
+	c.Generation = generation
+	return c, again
+}

@@ -1,0 +1,179 @@
+package kubernetes
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"elemental/adapters/kubernetes/api/v1beta1"
+	"elemental/core"
+)
+
+// wish is what a host's metadata and spec should be. It is made from the host as it is, so that whatever is
+// not the controller's to say stays.
+type wish struct {
+	labels      map[string]string
+	annotations map[string]string
+	osVersion   *runtime.RawExtension
+}
+
+// wishFor says what a host's metadata and spec should be, given the machine that it serves (nil: none).
+func wishFor(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine) wish {
+	w := wish{maps.Clone(host.Labels), maps.Clone(host.Annotations), host.Spec.OSVersionManagement}
+	if w.labels == nil {
+		w.labels = map[string]string{}
+	}
+	if w.annotations == nil {
+		w.annotations = map[string]string{}
+	}
+	said := fromConditions(host.Status.Conditions)
+	mark(w.labels, v1beta1.LabelInstalled, core.IsInstalled(marked(host, v1beta1.LabelInstalled), said))
+	mark(w.labels, v1beta1.LabelBootstrapped, core.IsBootstrapped(marked(host, v1beta1.LabelBootstrapped), said))
+	put(w.labels, v1beta1.LabelInPlaceUpdate, string(core.NextLabel(updateOf(host, machine))))
+	w.serve(host, machine)
+	return w
+}
+
+// serve puts on the host what its machine asks for. Without a machine, what the controller put there for
+// the last one is taken away; the version that was asked for last stays.
+func (w *wish) serve(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine) {
+	if machine != nil {
+		put(w.labels, v1beta1.LabelElementalMachineName, machine.Name)
+		put(w.labels, v1beta1.LabelMachineName, ownerName(machine))
+		put(w.labels, v1beta1.LabelClusterName, machine.Labels[v1beta1.LabelClusterName])
+		w.annotations[v1beta1.AnnotationForwardedFrom] = forwardedFrom(machine)
+		w.osVersion = machine.Spec.OSVersionManagement
+		return
+	}
+	if _, served := w.annotations[v1beta1.AnnotationForwardedFrom]; served && host.Spec.MachineRef == nil {
+		delete(w.annotations, v1beta1.AnnotationForwardedFrom)
+		for _, label := range []string{v1beta1.LabelElementalMachineName, v1beta1.LabelMachineName, v1beta1.LabelClusterName} {
+			delete(w.labels, label)
+		}
+	}
+}
+
+// forwardedFrom names the wishes of a machine, at their generation.
+func forwardedFrom(machine *v1beta1.ElementalMachine) string {
+	return string(machine.UID) + "/" + strconv.FormatInt(machine.Generation, 10)
+}
+
+// patch is the JSON patch that makes the wish true of the host, and nil where it is true already. It
+// replaces osVersionManagement whole: a merge would keep what someone else once put there.
+func (w wish) patch(host *v1beta1.ElementalHost) ([]byte, error) {
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value,omitempty"`
+	}
+	var operations []operation
+	if !equalMaps(w.labels, host.Labels) {
+		operations = append(operations, operation{"add", "/metadata/labels", w.labels})
+	}
+	if !equalMaps(w.annotations, host.Annotations) {
+		operations = append(operations, operation{"add", "/metadata/annotations", w.annotations})
+	}
+	switch {
+	case sameVersion(w.osVersion, host.Spec.OSVersionManagement):
+	case absent(w.osVersion):
+		operations = append(operations, operation{"remove", "/spec/osVersionManagement", nil})
+	case equality.Semantic.DeepEqual(host.Spec, v1beta1.ElementalHostSpec{}): // There may be no spec to add to.
+		operations = append(operations, operation{"add", "/spec", v1beta1.ElementalHostSpec{OSVersionManagement: w.osVersion}})
+	default:
+		operations = append(operations, operation{"add", "/spec/osVersionManagement", json.RawMessage(w.osVersion.Raw)})
+	}
+	if operations == nil {
+		return nil, nil
+	}
+	// A host that changed since it was read is a conflict, not a host to be overwritten.
+	operations = append(operations, operation{"replace", "/metadata/resourceVersion", host.ResourceVersion})
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		return nil, fmt.Errorf("writing the patch of ElementalHost %s/%s: %w", host.Namespace, host.Name, err)
+	}
+	return patch, nil
+}
+
+// updateOf puts into the core's words what is known of a host's in-place update.
+func updateOf(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine) core.Update {
+	said := fromConditions(host.Status.Conditions)
+	u := core.Update{
+		Label:        core.UpdateLabel(host.Labels[v1beta1.LabelInPlaceUpdate]),
+		Bootstrapped: core.IsBootstrapped(marked(host, v1beta1.LabelBootstrapped), said),
+		Generation:   host.Generation,
+		Drain:        core.DrainNothing,
+	}
+	u.Version, _ = core.Find(said, core.OSVersionReady)
+	if v := host.Status.OSVersion; v != nil {
+		u.Armed, u.Outcome, u.Attempts, u.Again = v.Armed, core.Outcome(v.Outcome), int(v.Attempts), v.NextAttemptTime != nil
+	}
+	if machine != nil {
+		u.Drain = core.DrainManual
+		if how := machine.Spec.InPlaceUpdate; how != nil && how.Drain != "" {
+			u.Drain = core.DrainMode(how.Drain)
+		}
+	}
+	return u
+}
+
+func marked(host *v1beta1.ElementalHost, label string) bool {
+	return host.Labels[label] == v1beta1.LabelValueTrue
+}
+
+func mark(labels map[string]string, label string, yes bool) {
+	if yes {
+		labels[label] = v1beta1.LabelValueTrue
+	} else {
+		delete(labels, label)
+	}
+}
+
+// put sets a label, or takes it away where there is nothing to say, or more than a label holds.
+func put(labels map[string]string, label, value string) {
+	if value == "" || len(value) > validation.LabelValueMaxLength {
+		delete(labels, label)
+	} else {
+		labels[label] = value
+	}
+}
+
+// ownerName is the name of the Cluster API Machine that owns an ElementalMachine; empty when none does.
+func ownerName(machine *v1beta1.ElementalMachine) string {
+	for _, owner := range machine.OwnerReferences {
+		if owner.Kind == "Machine" {
+			return owner.Name
+		}
+	}
+	return ""
+}
+
+func equalMaps(a, b map[string]string) bool {
+	return len(a) == len(b) && (len(a) == 0 || maps.Equal(a, b))
+}
+
+// sameVersion says whether two requests are the same JSON, however it is spaced and ordered.
+func sameVersion(a, b *runtime.RawExtension) bool {
+	if absent(a) || absent(b) {
+		return absent(a) && absent(b)
+	}
+	one, errOne := core.CanonicalJSON(a.Raw)
+	other, errOther := core.CanonicalJSON(b.Raw)
+	if errOne != nil || errOther != nil {
+		return bytes.Equal(a.Raw, b.Raw)
+	}
+	return bytes.Equal(one, other)
+}
+
+func absent(e *runtime.RawExtension) bool { return e == nil || len(e.Raw) == 0 }
+
+// names says whether a reference means this object, which a reference that crosses namespaces never does.
+func names(ref *v1beta1.ObjectReference, object metav1.Object) bool {
+	return ref != nil && ref.Name == object.GetName() && (ref.Namespace == "" || ref.Namespace == object.GetNamespace())
+}
