@@ -54,6 +54,10 @@ var rules = []rule{
 func Decide(want Desired, seen Observed) Decision { return decideBy(rules, want, seen) }
 
 func decideBy(rules []rule, want Desired, seen Observed) Decision {
+	adopting := adopts(want, seen)
+	if adopting { // No answer for this request may speak of the failures of the one before.
+		seen.Journal = seen.Journal.Adopt(want)
+	}
 	for _, r := range rules {
 		if !r.when(want, seen) {
 			continue
@@ -61,7 +65,7 @@ func decideBy(rules []rule, want Desired, seen Observed) Decision {
 		d := r.then(want, seen)
 		d.Because = r.because
 		d.Conditions = conditions(want, seen, d)
-		if adopts(want, seen) {
+		if adopting {
 			d.Effects = append([]Effect{Adopt{}}, d.Effects...)
 		}
 		return d
@@ -156,8 +160,10 @@ func install(_ Desired, seen Observed) Decision {
 	return attempt(Decision{Phase: PhaseInstalling}, seen, VerbInstall, Report{})
 }
 
-func reportJoined(Desired, Observed) Decision {
-	return Decision{Phase: PhaseBootstrapping, Effects: []Effect{RememberBootstrapped{}, Report{Required: true}}}
+func reportJoined(want Desired, seen Observed) Decision {
+	d := reportWaiting(want, seen)
+	d.Phase, d.Effects = PhaseBootstrapping, []Effect{RememberBootstrapped{}, Report{Required: true}}
+	return d
 }
 
 func reportSilence(_ Desired, seen Observed) Decision {

@@ -30,6 +30,8 @@ func Phases() []Phase {
 	}
 }
 
+//go:generate go test -run TestPhasesDocument . -rewrite
+
 // legalPhases says which phases may follow which. Nothing decides by it: tests hold every decision
 // against it, and docs/phases.md is printed from it.
 var legalPhases = map[Phase][]Phase{

@@ -92,6 +92,10 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 		return True, ReasonNothingRequested, "no OS version is requested; the host runs " + plugin.Current.String()
 	case seen.settled(want):
 		return True, ReasonApplied, "the host runs " + plugin.Current.String()
+	case want.Reset:
+		return False, ReasonWaitingForOSReconcile, "the host is being reset; it runs " + plugin.Current.String()
+	case seen.bootstrapping():
+		return False, ReasonWaitingForOSReconcile, "the version asked for waits for the end of bootstrapping; the host runs " + plugin.Current.String()
 	case want.Paused:
 		return False, ReasonWaitingForOSReconcile, "the cluster paused this host; it runs " + plugin.Current.String()
 	case seen.restarting():
@@ -103,12 +107,12 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 	case stagedUndrained(want, seen):
 		return False, ReasonWaitingForDrain, plugin.Staged.String() + " is staged; the host restarts into it once its node is drained"
 	case seen.exhausted():
-		return failure(seen, "and is not tried again until osVersionManagement changes or the retry annotation has a new value")
+		return failure(seen, "it is not tried again until osVersionManagement changes or the retry annotation has a new value")
 	case !seen.mayUpdate(want):
 		return False, ReasonNotPending, fmt.Sprintf(
 			"the host is a node and runs %s; drain the node and set its in-place-update label to pending to update it", plugin.Current)
 	case trouble.Verb == VerbStage && !seen.due(VerbStage):
-		return failure(seen, "and is tried again at "+trouble.NotBefore.UTC().Format(time.RFC3339))
+		return failure(seen, "it is tried again at "+trouble.NotBefore.UTC().Format(time.RFC3339))
 	default:
 		return False, ReasonWaitingForOSReconcile, "the version asked for is being staged; the host runs " + plugin.Current.String()
 	}
@@ -128,6 +132,13 @@ func failure(seen Observed, next string) (ConditionStatus, string, string) {
 	case trouble.Verb != VerbStage:
 		message = "it was staged and the plugin still does not see it run"
 	}
-	return False, reason, fmt.Sprintf("%s (attempt %d of %d, %s); the host runs %s",
-		message, seen.Journal.Attempts, seen.Limits.Attempts, next, seen.Plugin.Current)
+	count := fmt.Sprintf("attempt %d of %d; ", seen.Journal.Attempts, seen.Limits.Attempts)
+	switch {
+	case seen.Journal.Attempts >= seen.Limits.Attempts:
+	case trouble.Class == FailureInvalid:
+		count = ""
+	case trouble.Class == FailureRetryable:
+		count = fmt.Sprintf("failure %d in a row; ", trouble.Failures)
+	}
+	return False, reason, fmt.Sprintf("%s (%s%s); the host runs %s", message, count, next, seen.Plugin.Current)
 }
