@@ -1,0 +1,46 @@
+package deploy
+
+import (
+	"fmt"
+
+	"elemental/core"
+)
+
+// Budget is what an image may cost at most. It stops bombs, and nothing that is a real system.
+type Budget struct {
+	Entries int   // in all layers together
+	Bytes   int64 // of all files in all layers together, unpacked
+	Ratio   int64 // unpacked bytes for each compressed one, of a layer above RatioFree
+	Depth   int   // folders above an entry
+	Record  int64 // bytes of names, links and attributes of all layers together: these are held in memory
+}
+
+// ratioFree is how far a layer may unpack whatever its ratio: a small layer of zeros does no harm.
+const ratioFree = 64 << 20
+
+// DefaultBudget is several times what the largest real systems need.
+func DefaultBudget() Budget {
+	return Budget{Entries: 500_000, Bytes: 64 << 30, Ratio: 200, Depth: 128, Record: 64 << 20}
+}
+
+// badImage is what an image that nobody should run is refused with.
+func badImage(reason, format string, args ...any) error {
+	return core.Failure{Class: core.FailureInvalid, Reason: reason, Message: fmt.Sprintf(format, args...), Path: imagePath}
+}
+
+// imagePath is the field of a request that names the image.
+const imagePath = "osVersion.imageUri"
+
+// The reasons of refusing an image.
+const (
+	ReasonTooBig     = "ImageTooBig"
+	ReasonBadLayer   = "MalformedLayer"
+	ReasonNoInit     = "NoInit"
+	ReasonNoKernel   = "NoKernel"
+	ReasonBadDigest  = "DigestMismatch"
+	ReasonDiskFull   = "DiskTooSmall"
+	ReasonNotBooted  = "NotADeployment"
+	ReasonOnTrial    = "Unconfirmed"
+	ReasonUnhealthy  = "HealthCheckFailed"
+	ReasonNoPrevious = "NoPreviousDeployment"
+)

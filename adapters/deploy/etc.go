@@ -1,0 +1,288 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// carryEtc makes the /etc of one deployment anew: its image's, with what the administrator changed in that of
+// another deployment, relative to that one's own image. It returns the files of which both the administrator and
+// the image have a new version; the administrator's is kept. Either all of it happens, or nothing.
+func (e *Engine) carryEtc(ctx context.Context, from, to string) ([]string, error) {
+	staged := e.path("staging", "etc-"+to)
+	if err := os.RemoveAll(staged); err != nil {
+		return nil, fmt.Errorf("carrying /etc over: %w", err)
+	}
+	if err := os.MkdirAll(e.path("staging"), 0o755); err != nil {
+		return nil, fmt.Errorf("carrying /etc over: %w", err)
+	}
+	if err := copyTree(ctx, e.deployment(to, "root", "etc"), staged); err != nil {
+		return nil, fmt.Errorf("carrying /etc over: %w", err)
+	}
+	c, err := openCarrier(ctx, e.deployment(from, "root", "etc"), e.deployment(from, "etc"), e.deployment(to, "root", "etc"), staged)
+	if err != nil {
+		return nil, fmt.Errorf("carrying /etc over: %w", err)
+	}
+	defer c.close()
+	if err := c.folder("."); err != nil {
+		return nil, fmt.Errorf("carrying /etc over: %w", err)
+	}
+	if err := syncFileSystem(e.Root); err != nil {
+		return nil, err
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, staged, unix.AT_FDCWD, e.deployment(to, "etc"), unix.RENAME_EXCHANGE); err != nil {
+		return nil, fmt.Errorf("exchanging the /etc of deployment %s: %w", to, err)
+	}
+	if err := syncFolder(e.deployment(to)); err != nil {
+		return nil, err
+	}
+	slices.Sort(c.conflicts)
+	return c.conflicts, os.RemoveAll(staged)
+}
+
+// carrier compares three /etc and changes a fourth.
+type carrier struct {
+	ctx       context.Context
+	base      *os.Root // the old image's
+	local     *os.Root // the old deployment's own
+	image     *os.Root // the new image's
+	target    *os.Root // the new deployment's own, a copy of image
+	conflicts []string
+}
+
+func openCarrier(ctx context.Context, base, local, image, target string) (*carrier, error) {
+	c := &carrier{ctx: ctx}
+	for at, root := range map[string]**os.Root{base: &c.base, local: &c.local, image: &c.image, target: &c.target} {
+		opened, err := os.OpenRoot(at)
+		if err != nil {
+			c.close()
+			return nil, err
+		}
+		*root = opened
+	}
+	return c, nil
+}
+
+func (c *carrier) close() {
+	for _, root := range []*os.Root{c.base, c.local, c.image, c.target} {
+		if root != nil {
+			root.Close()
+		}
+	}
+}
+
+// folder carries over one folder that is a folder in both the old image and the old deployment.
+func (c *carrier) folder(at string) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, root := range []*os.Root{c.base, c.local} {
+		entries, err := listFolder(root, at)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			names[path.Join(at, entry)] = true
+		}
+	}
+	for name := range names {
+		if err := c.carry(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carry carries over one name.
+func (c *carrier) carry(at string) error {
+	same, err := sameFile(c.base, c.local, at)
+	if err != nil {
+		return err
+	}
+	before, errBefore := lookUp(c.base, at)
+	mine, errMine := lookUp(c.local, at)
+	bothFolders := errBefore == nil && errMine == nil && before.IsDir() && mine.IsDir()
+	if !same {
+		untouched, err := sameFile(c.base, c.image, at)
+		if err != nil {
+			return err
+		}
+		agreed, err := sameFile(c.local, c.image, at)
+		if err != nil {
+			return err
+		}
+		if agreed && !bothFolders {
+			return nil
+		}
+		if !untouched && !agreed {
+			c.conflicts = append(c.conflicts, path.Join("/etc", at))
+		}
+		if err := c.replace(at, bothFolders); err != nil {
+			return err
+		}
+	}
+	if bothFolders {
+		return c.folder(at)
+	}
+	return nil
+}
+
+// replace makes the target's file the old deployment's. Of a folder that both have, only what it is itself.
+func (c *carrier) replace(at string, folder bool) error {
+	there, err := lookUp(c.target, at)
+	mine, errMine := lookUp(c.local, at)
+	if errors.Is(errMine, fs.ErrNotExist) {
+		if err != nil {
+			return nil
+		}
+		return c.target.RemoveAll(at)
+	}
+	if errMine != nil {
+		return errMine
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := c.makeParents(path.Dir(at)); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case folder && there.IsDir():
+		return copyMetadata(c.local, c.target, at, mine)
+	default:
+		if err := c.target.RemoveAll(at); err != nil {
+			return err
+		}
+	}
+	if folder {
+		if err := c.target.Mkdir(at, 0o700); err != nil {
+			return err
+		}
+		return copyMetadata(c.local, c.target, at, mine)
+	}
+	return copyEntry(c.ctx, c.local, c.target, at)
+}
+
+// makeParents makes the folders above a name that the new image does not have, as the old deployment has them.
+func (c *carrier) makeParents(at string) error {
+	if at == "." {
+		return nil
+	}
+	if there, err := lookUp(c.target, at); err == nil {
+		if there.IsDir() {
+			return nil
+		}
+		if err := c.target.RemoveAll(at); err != nil {
+			return err
+		}
+	}
+	if err := c.makeParents(path.Dir(at)); err != nil {
+		return err
+	}
+	mine, err := c.local.Lstat(at)
+	if err != nil {
+		return err
+	}
+	if err := c.target.Mkdir(at, 0o700); err != nil {
+		return err
+	}
+	return copyMetadata(c.local, c.target, at, mine)
+}
+
+func listFolder(root *os.Root, at string) ([]string, error) {
+	folder, err := root.Open(at)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	return folder.Readdirnames(-1)
+}
+
+// lookUp finds what has a name, and nothing that only a link leads to: below a link there is nothing.
+func lookUp(root *os.Root, at string) (fs.FileInfo, error) {
+	for i, c := range at {
+		if c != '/' {
+			continue
+		}
+		above, err := root.Lstat(at[:i])
+		if err != nil {
+			return nil, err
+		}
+		if !above.IsDir() {
+			return nil, fs.ErrNotExist
+		}
+	}
+	return root.Lstat(at)
+}
+
+// sameFile says whether two trees have the same thing under a name, but for its time. Folders are the same
+// whatever is in them.
+func sameFile(a, b *os.Root, at string) (bool, error) {
+	first, errFirst := lookUp(a, at)
+	second, errSecond := lookUp(b, at)
+	switch {
+	case errors.Is(errFirst, fs.ErrNotExist) && errors.Is(errSecond, fs.ErrNotExist):
+		return true, nil
+	case errors.Is(errFirst, fs.ErrNotExist), errors.Is(errSecond, fs.ErrNotExist):
+		return false, nil
+	case errFirst != nil || errSecond != nil:
+		return false, errors.Join(errFirst, errSecond)
+	}
+	x, y := first.Sys().(*unixStat), second.Sys().(*unixStat)
+	if x.Mode != y.Mode || x.Uid != y.Uid || x.Gid != y.Gid || x.Rdev != y.Rdev {
+		return false, nil
+	}
+	switch {
+	case first.Mode()&fs.ModeSymlink != 0:
+		one, err := a.Readlink(at)
+		if err != nil {
+			return false, err
+		}
+		other, err := b.Readlink(at)
+		return one == other, err
+	case first.Mode().IsRegular():
+		if first.Size() != second.Size() {
+			return false, nil
+		}
+		return sameContent(a, b, at)
+	default:
+		return true, nil
+	}
+}
+
+func sameContent(a, b *os.Root, at string) (bool, error) {
+	first, err := a.Open(at)
+	if err != nil {
+		return false, err
+	}
+	defer first.Close()
+	second, err := b.Open(at)
+	if err != nil {
+		return false, err
+	}
+	defer second.Close()
+	one, other := make([]byte, 32<<10), make([]byte, 32<<10)
+	for {
+		n, err := io.ReadFull(first, one)
+		m, errOther := io.ReadFull(second, other)
+		if !bytes.Equal(one[:n], other[:m]) {
+			return false, nil
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return true, nil
+		}
+		if err != nil || errOther != nil {
+			return false, errors.Join(err, errOther)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// tree is what the layers of an image add up to. It is only a picture: putting layers together follows links
+// within it and never asks the disk, so that no name, link or chain of links can lead out of it.
+type tree struct {
+	root *node
+}
+
+// node is one thing in a tree.
+type node struct {
+	Entry
+	children map[string]*node // of a folder
+	layer    int              // the layer that put it there or last named it
+}
+
+func newTree() *tree { return &tree{root: newFolder(0)} }
+
+func newFolder(layer int) *node {
+	return &node{Entry: Entry{Kind: KindFolder, Mode: 0o755}, children: map[string]*node{}, layer: layer}
+}
+
+// maxLinks is how many symbolic links one path may go through, as the kernel has it.
+const maxLinks = 40
+
+// apply adds an entry of a layer. Layers come the lowest first, and entries in the order of their tar.
+func (t *tree) apply(layer int, e Entry) error {
+	if e.Name == "" {
+		return t.applyTop(layer, e)
+	}
+	parent, base := path.Split(string(e.Name))
+	folder, err := t.folder(parent, layer)
+	if err != nil {
+		return badImage(ReasonBadLayer, "putting %q in place: %v", e.Name, err)
+	}
+	before := folder.children[base]
+	switch e.Kind {
+	case KindWhiteout:
+		if before != nil && !before.prune(layer) {
+			delete(folder.children, base)
+		}
+		return nil
+	case KindOpaque:
+		return t.opaque(layer, e)
+	case KindHardLink:
+		target, err := t.find(string(e.Link), false)
+		if err != nil {
+			return badImage(ReasonBadLayer, "linking %q to %q: %v", e.Name, e.Link, err)
+		}
+		if target.Kind == KindFolder {
+			return badImage(ReasonBadLayer, "linking %q to %q: that is a folder", e.Name, e.Link)
+		}
+		folder.children[base] = &node{Entry: target.Entry, layer: layer}
+		return nil
+	case KindFolder:
+		if before != nil && before.Kind == KindFolder {
+			before.Entry, before.layer = e, layer
+			return nil
+		}
+		folder.children[base] = &node{Entry: e, children: map[string]*node{}, layer: layer}
+		return nil
+	default:
+		folder.children[base] = &node{Entry: e, layer: layer}
+		return nil
+	}
+}
+
+func (t *tree) applyTop(layer int, e Entry) error {
+	switch e.Kind {
+	case KindFolder:
+		t.root.Entry, t.root.layer = e, layer
+		return nil
+	case KindOpaque:
+		return t.opaque(layer, e)
+	default:
+		return badImage(ReasonBadLayer, "the top of the tree is a %s; it must be a folder", e.Kind)
+	}
+}
+
+// opaque takes away what the layers below have in a folder.
+func (t *tree) opaque(layer int, e Entry) error {
+	folder, err := t.folder(string(e.Name), layer)
+	if err != nil {
+		return badImage(ReasonBadLayer, "emptying %q: %v", e.Name, err)
+	}
+	for base, child := range folder.children {
+		if !child.prune(layer) {
+			delete(folder.children, base)
+		}
+	}
+	return nil
+}
+
+// prune takes away all that a layer did not put there itself, and says whether anything is left. The order of
+// a whiteout and of what the same layer puts in its place does not matter.
+func (n *node) prune(layer int) bool {
+	for base, child := range n.children {
+		if !child.prune(layer) {
+			delete(n.children, base)
+		}
+	}
+	return n.layer == layer || len(n.children) > 0
+}
+
+// folder finds a folder by its path, following links, and makes what is missing on the way.
+func (t *tree) folder(at string, layer int) (*node, error) {
+	return t.walk(at, func(in *node, base string) *node {
+		made := newFolder(layer)
+		in.children[base] = made
+		return made
+	})
+}
+
+// find finds something by its path. Links on the way are followed; where the path ends in one, only if asked.
+func (t *tree) find(at string, follow bool) (*node, error) {
+	for hops := 0; ; hops++ {
+		parent, base := path.Split(strings.TrimRight(at, "/"))
+		if base == "" || base == "." || base == ".." {
+			return t.walk(at, nil)
+		}
+		folder, err := t.walk(parent, nil)
+		if err != nil {
+			return nil, err
+		}
+		found := folder.children[base]
+		if found == nil {
+			return nil, fs.ErrNotExist
+		}
+		if found.Kind != KindSymlink || !follow {
+			return found, nil
+		}
+		if hops > maxLinks {
+			return nil, errors.New("too many links")
+		}
+		at = string(found.Link)
+		if !strings.HasPrefix(at, "/") {
+			at = parent + at // Not path.Join: what is before a .. may be a link itself.
+		}
+	}
+}
+
+// walk goes to a folder, following links as the kernel does for a process whose root is the tree's: an absolute
+// link starts at the top, and nothing is above the top. Missing folders are made, or are an error without make.
+func (t *tree) walk(at string, make func(in *node, base string) *node) (*node, error) {
+	above := []*node{t.root}
+	left := strings.Split(at, "/")
+	for links := 0; len(left) > 0; {
+		base := left[0]
+		left = left[1:]
+		here := above[len(above)-1]
+		switch base {
+		case "", ".":
+			continue
+		case "..":
+			above = above[:max(1, len(above)-1)]
+			continue
+		}
+		next := here.children[base]
+		if next == nil && make != nil {
+			next = make(here, base)
+		}
+		switch {
+		case next == nil:
+			return nil, fs.ErrNotExist
+		case next.Kind == KindFolder:
+			above = append(above, next)
+		case next.Kind == KindSymlink:
+			if links++; links > maxLinks {
+				return nil, errors.New("too many links")
+			}
+			if strings.HasPrefix(string(next.Link), "/") {
+				above = above[:1]
+			}
+			left = append(strings.Split(string(next.Link), "/"), left...)
+		default:
+			return nil, fmt.Errorf("%q is a %s and not a folder", base, next.Kind)
+		}
+	}
+	return above[len(above)-1], nil
+}

@@ -1,0 +1,119 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"elemental/core"
+	"elemental/ports"
+)
+
+// Unstage takes back what waits for its first boot, and forgets trials that fell. What they wrote stays on the disk
+// until the next collection, so that staging it again is cheap.
+func (e *Engine) Unstage(ctx context.Context) error {
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	now, err := e.look(ctx)
+	if err != nil {
+		return err
+	}
+	for _, entry := range now.entries {
+		if !entry.Trial || entry.Deployment == now.booted {
+			continue
+		}
+		if err := e.Loader.Remove(ctx, entry.Deployment); err != nil {
+			return fmt.Errorf("unstaging deployment %s: %w", entry.Deployment, err)
+		}
+	}
+	return nil
+}
+
+// Confirm ends the trial of the running system once its health checks hold, and then collects what is no longer
+// needed. A system that is not on trial is confirmed already. One that is not healthy stays on trial, and why is
+// written down where it survives the fallback.
+func (e *Engine) Confirm(ctx context.Context, request ports.Request) error {
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	now, err := e.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.checkBooted(now); err != nil {
+		return err
+	}
+	if !now.onTrial() {
+		return nil
+	}
+	if err := e.healthy(ctx, e.checksOf(now, request)); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		reason := fmt.Sprintf("%s (%s)\n", err, e.Now().UTC().Format("2006-01-02T15:04:05Z"))
+		if written := writeFile(e.deployment(now.booted, failureFile), []byte(reason), 0o644); written != nil {
+			e.Log.Warn("the reason of the failure could not be kept", "error", written)
+		}
+		return core.Failure{Class: core.FailureFailed, Reason: ReasonUnhealthy, Message: err.Error()}
+	}
+	if err := e.Loader.Confirm(ctx, now.booted); err != nil {
+		return fmt.Errorf("confirming deployment %s: %w", now.booted, err)
+	}
+	e.Log.Info("confirmed", "deployment", now.booted)
+	// From here on nothing is an error: the system is good, and what is left over is tried again next time.
+	if err := e.collect(ctx); err != nil {
+		e.Log.Warn("collecting what is no longer needed", "error", err)
+	}
+	return nil
+}
+
+// checksOf are the health checks of the running trial: those of the request when it means this deployment, since
+// they may have been corrected, else those that it was staged with.
+func (e *Engine) checksOf(now state, request ports.Request) []HealthCheck {
+	if want, err := readWish(request.OSVersion); err == nil && want != nil && now.wanted(*want) == now.booted {
+		return want.HealthChecks
+	}
+	return now.records[now.booted].HealthChecks
+}
+
+// Rollback makes the system before this one the next to be booted. A running trial counts as fallen then.
+func (e *Engine) Rollback(ctx context.Context) error {
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	now, err := e.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.checkBooted(now); err != nil {
+		return err
+	}
+	previous, ok := now.previous()
+	if !ok {
+		return core.Failure{
+			Class: core.FailureFailed, Reason: ReasonNoPrevious,
+			Message: "there is no system to go back to: no other confirmed deployment is on this disk",
+		}
+	}
+	previous.Order = now.nextOrder()
+	if err := e.Loader.Add(ctx, previous); err != nil {
+		return fmt.Errorf("rolling back to deployment %s: %w", previous.Deployment, err)
+	}
+	running, _ := now.entry(now.booted)
+	if !running.Trial {
+		return nil
+	}
+	running.Tried += running.Tries
+	running.Tries = 0
+	return errors.Join(
+		e.Loader.Add(ctx, running),
+		writeFile(e.deployment(now.booted, failureFile), []byte("it was rolled back by hand\n"), 0o644),
+	)
+}
