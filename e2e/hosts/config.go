@@ -1,0 +1,55 @@
+package hosts
+
+import (
+	"fmt"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Config is what a host is told about its cluster and about images.
+type Config struct {
+	Host, Namespace string
+	Kubeconfig      string // its content
+	Plugin          string // image where it is empty
+	Registry        string // host:port of a registry that is spoken to without TLS
+	Debug           bool
+}
+
+// where the files of a host lie, below /etc.
+const (
+	agentFile      = "elemental/agent.yaml"
+	imageFile      = "elemental/image.yaml"
+	kubeconfigFile = "elemental/kubeconfig"
+)
+
+// Etc writes the files of a host's /etc.
+func (c Config) Etc() (map[string]string, error) {
+	agent, err := c.agent("/etc/"+kubeconfigFile, "/var/lib/elemental/agent")
+	if err != nil {
+		return nil, err
+	}
+	image, err := yaml.Marshal(map[string]any{
+		"root": "/elemental", "boot": "/boot", "kernel": "none", "tries": 3, "healthTimeout": "1m",
+		"plainHTTP": []string{c.Registry},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("writing %s: %w", imageFile, err)
+	}
+	return map[string]string{agentFile: agent, imageFile: string(image), kubeconfigFile: c.Kubeconfig}, nil
+}
+
+// agent writes the agent's own file.
+func (c Config) agent(kubeconfig, workDir string) (string, error) {
+	plugin := c.Plugin
+	if plugin == "" {
+		plugin = "image"
+	}
+	text, err := yaml.Marshal(map[string]any{
+		"cluster": map[string]any{"kubeconfig": kubeconfig, "namespace": c.Namespace, "host": c.Host},
+		"agent":   map[string]any{"workDir": workDir, "osPlugin": plugin, "maxAttempts": 3, "debug": c.Debug},
+	})
+	if err != nil {
+		return "", fmt.Errorf("writing %s: %w", agentFile, err)
+	}
+	return string(text), nil
+}
