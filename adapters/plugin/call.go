@@ -57,7 +57,7 @@ func (r *Runner) run(ctx context.Context, e *executable, verb core.Verb, in port
 	c := &call{
 		name: r.config.Name, verb: verb, deadline: r.deadlines[verb], progress: progress, process: process,
 		lines: make(chan line), alive: make(chan struct{}, 1),
-		log: &logTail{log: r.log.With(slog.String("plugin", r.config.Name), slog.String("verb", string(verb))), done: make(chan struct{})},
+		log: &logTail{log: r.log.With(slog.String("verb", string(verb))), done: make(chan struct{})},
 	}
 	go readLines(process.stdout, c.lines, done, c.alive)
 	go c.log.read(process.stderr, c.alive)

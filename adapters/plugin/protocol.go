@@ -83,6 +83,7 @@ type observation struct {
 	NeedsRestart bool            `json:"needsRestart,omitempty"`
 	Installed    *bool           `json:"installed,omitempty"`
 	Reset        core.ResetStage `json:"reset,omitempty"`
+	Primed       bool            `json:"bootstrapApplied,omitempty"`
 	Detail       string          `json:"detail,omitempty"`
 }
 
@@ -209,7 +210,7 @@ func wireVersion(v core.Version) *version {
 
 func wireObservation(o ports.Observation) observation {
 	return observation{
-		Verdict: o.Verdict, NeedsRestart: o.NeedsRestart, Installed: &o.Installed, Reset: o.Reset, Detail: o.Detail,
+		Verdict: o.Verdict, NeedsRestart: o.NeedsRestart, Installed: &o.Installed, Reset: o.Reset, Primed: o.Primed, Detail: o.Detail,
 		Current: wireVersion(o.Current), Staged: wireVersion(o.Staged), Previous: wireVersion(o.Previous), Fallen: wireVersion(o.Fallen),
 	}
 }

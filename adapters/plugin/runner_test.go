@@ -179,8 +179,7 @@ func TestLog(t *testing.T) {
 	is := is.New(t)
 	s := script(t, `echo one >&2; printf 'two\033[2J\n' >&2; echo '{"result":{}}'`)
 	is.NoErr(s.Do(t.Context(), core.VerbStage, request(t), nil))
-	is.True(strings.Contains(s.log.String(), "msg=one plugin="))
-	is.True(strings.Contains(s.log.String(), "verb=stage"))
+	is.True(strings.Contains(s.log.String(), "msg=one verb=stage"))
 	is.True(!strings.Contains(s.log.String(), "\033")) // nothing that a terminal would obey
 }
 
