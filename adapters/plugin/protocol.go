@@ -184,7 +184,7 @@ func parseObservation(result json.RawMessage, of ports.Description) (ports.Obser
 	}
 	return ports.Observation{
 		View: core.View{
-			Verdict: o.Verdict, NeedsRestart: o.NeedsRestart, Restarts: of.Restarts,
+			Verdict: o.Verdict, NeedsRestart: o.NeedsRestart, Restarts: of.Restarts, Primed: o.Primed,
 			Current: o.Current.core(), Staged: o.Staged.core(), Previous: o.Previous.core(), Fallen: o.Fallen.core(),
 			Detail: clip(o.Detail, maxText),
 		},

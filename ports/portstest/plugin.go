@@ -106,7 +106,7 @@ func (p *Plugin) Observe(ctx context.Context, request ports.Request) (ports.Obse
 		return ports.Observation{}, err
 	}
 	o := ports.Observation{
-		View:      core.View{Verdict: core.VerdictOutdated, Restarts: p.Restarts, Current: p.running, Staged: p.waits, Fallen: p.fallen},
+		View:      core.View{Verdict: core.VerdictOutdated, Restarts: p.Restarts, Primed: p.bootstrap != nil, Current: p.running, Staged: p.waits, Fallen: p.fallen},
 		Installed: p.installed || !slices.Contains(p.Verbs, core.VerbInstall), Reset: p.reset,
 	}
 	switch {

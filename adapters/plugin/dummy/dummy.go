@@ -18,6 +18,9 @@ import (
 // Requested is the file in the work dir that holds the request, in its canonical form.
 const Requested = "os-version.json"
 
+// bootstrapFile, with the format after it, holds the bootstrap data.
+const bootstrapFile = "bootstrap."
+
 // Plugin keeps its files in one folder.
 type Plugin struct{ folder string }
 
@@ -43,7 +46,13 @@ func (p *Plugin) Observe(_ context.Context, request ports.Request) (ports.Observ
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return ports.Observation{}, fmt.Errorf("reading what was written last: %w", err)
 	}
-	o := ports.Observation{Installed: true, View: core.View{Verdict: core.VerdictOutdated, Current: version(have)}}
+	primed, err := filepath.Glob(filepath.Join(p.folder, bootstrapFile+"*"))
+	if err != nil {
+		return ports.Observation{}, fmt.Errorf("looking for bootstrap data: %w", err)
+	}
+	o := ports.Observation{Installed: true, View: core.View{
+		Verdict: core.VerdictOutdated, Current: version(have), Primed: len(primed) > 0,
+	}}
 	if request.Hash == "" || bytes.Equal(have, want) {
 		o.Verdict = core.VerdictSatisfied
 	}
@@ -78,7 +87,7 @@ func (p *Plugin) bootstrap(data *ports.BootstrapData) error {
 	}
 	switch data.Format {
 	case "cloud-config", "ignition":
-		return p.write("bootstrap."+data.Format, data.Data, 0o600)
+		return p.write(bootstrapFile+data.Format, data.Data, 0o600)
 	default:
 		return core.Failure{
 			Class: core.FailureFailed, Reason: "UnknownBootstrapFormat",
