@@ -1,0 +1,72 @@
+package systemd
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"elemental/ports/portstest"
+)
+
+func TestMachine(t *testing.T) {
+	portstest.TestMachine(t, func(t *testing.T) portstest.MachineCase {
+		root := t.TempDir()
+		file := func(name, text string) {
+			path := filepath.Join(root, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file("proc/sys/kernel/random/boot_id", "6a1c\n")
+		file("etc/machine-id", "1234\n")
+		file("run/other", "")
+		return portstest.MachineCase{Machine: Machine{root: root}, Join: func() { file(Sentinel, "success") }}
+	})
+}
+
+func TestFactsReadTheReleaseFile(t *testing.T) {
+	for release, name := range map[string]string{
+		"NAME=x\nPRETTY_NAME=\"An OS 1.2 (code \\\"name\\\")\"\n": `An OS 1.2 (code "name")`,
+		"PRETTY_NAME='An OS'\n":                                   "An OS",
+		"PRETTY_NAME=Plain\n":                                     "Plain",
+		"NAME=x\n":                                                "",
+	} {
+		is := is.New(t)
+		root := t.TempDir()
+		is.NoErr(os.MkdirAll(filepath.Join(root, "usr/lib"), 0o755))
+		is.NoErr(os.WriteFile(filepath.Join(root, "usr/lib/os-release"), []byte(release), 0o644))
+		is.Equal(Machine{root: root}.release(), name)
+	}
+}
+
+func TestSupervisor(t *testing.T) {
+	portstest.TestSupervisor(t, func(t *testing.T) portstest.SupervisorCase {
+		path := filepath.Join(t.TempDir(), "notify")
+		socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = socket.Close() })
+		t.Setenv("NOTIFY_SOCKET", path)
+		return portstest.SupervisorCase{Supervisor: Supervisor{}, Told: func() []string {
+			var told []string
+			buffer := make([]byte, 4096)
+			for {
+				_ = socket.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+				n, err := socket.Read(buffer)
+				if err != nil {
+					return told
+				}
+				told = append(told, strings.TrimSpace(string(buffer[:n])))
+			}
+		}}
+	})
+}
