@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,9 +20,6 @@ const mostDeaths = 20
 
 // bootAgainAndAgain is the host's firmware and boot loader. It closes off when the power is off.
 func (h *Host) bootAgainAndAgain(off chan<- struct{}) {
-	// The container dies with the thread that started it, so this one must last as long as the process does.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer close(off)
 	for deaths := 0; deaths < mostDeaths; {
 		end, err := h.boot()
@@ -50,7 +46,8 @@ func (h *Host) giveUp(err error) {
 
 // boot starts the host once and waits for the end of it.
 func (h *Host) boot() (End, error) {
-	group, err := newCgroup(h.machine)
+	// Each boot has a group of its own: the guard of the one before may still be about to end its.
+	group, err := newCgroup(fmt.Sprintf("%s-%d", h.machine, len(h.Boots())))
 	if err != nil {
 		return "", fmt.Errorf("making the control group of host %s: %w", h.options.Name, err)
 	}
@@ -111,6 +108,7 @@ type container struct {
 	cmd   *exec.Cmd
 	group cgroup
 	log   *os.File
+	alive *os.File // closed when this process ends, however it does
 }
 
 func startContainer(group cgroup, console string, args ...string) (*container, error) {
@@ -118,20 +116,27 @@ func startContainer(group cgroup, console string, args ...string) (*container, e
 	if err != nil {
 		return nil, err
 	}
+	guard, alive, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	defer func() { _ = guard.Close() }()
 	cmd := exec.Command("sh", append([]string{"-c", group.joining(), "sh", "systemd-nspawn"}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{guard}
 	// Its own process group keeps the terminal's Ctrl-C away from it: the test decides when it ends.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting systemd-nspawn: %w", err), log.Close())
+		return nil, errors.Join(fmt.Errorf("starting systemd-nspawn: %w", err), log.Close(), alive.Close())
 	}
-	return &container{cmd: cmd, group: group, log: log}, nil
+	return &container{cmd: cmd, group: group, log: log, alive: alive}, nil
 }
 
 // wait returns the exit code; -1 after a signal.
 func (c *container) wait() int {
 	_ = c.cmd.Wait() // The code says it all.
 	_ = c.log.Close()
+	_ = c.alive.Close()
 	c.group.kill() // A first process may end before the others.
 	return c.cmd.ProcessState.ExitCode()
 }

@@ -55,13 +55,16 @@ func newCgroup(name string) (cgroup, error) {
 	return group, nil
 }
 
-// joining is a shell script that runs its arguments as a program in the group.
+// joining is a shell script that runs its arguments as a program in the group. Before that it leaves a guard
+// behind, outside of the group, which ends all that is in it once the other end of file descriptor 3 is closed:
+// a container outlives both systemd-nspawn and the test where those are killed.
 func (g cgroup) joining() string {
-	var script strings.Builder
+	var join, end strings.Builder
 	for _, folder := range g {
-		script.WriteString("echo $$ > '" + folder + "/cgroup.procs' || exit 1\n")
+		join.WriteString("echo $$ > '" + folder + "/cgroup.procs' || exit 1\n")
+		end.WriteString("echo 1 > '" + folder + "/cgroup.kill'; ")
 	}
-	return script.String() + `exec "$@"`
+	return "{ read -r _ <&3; " + end.String() + "} >/dev/null 2>&1 &\n" + join.String() + `exec "$@" 3<&-`
 }
 
 // kill ends everything in the group at once.
