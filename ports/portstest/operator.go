@@ -214,14 +214,14 @@ func (k *kept) hash() {
 // TestOperator holds an operator against its port. Create makes one whose cluster has no hosts.
 func TestOperator(t *testing.T, create func(t *testing.T) (ports.Operator, Yard)) {
 	for name, check := range map[string]func(*testing.T, ports.Operator, Yard){
-		"lists its own hosts, and all":        listsHosts,
-		"shows a host":                        showsHost,
-		"knows what is not there":             knowsWhatIsNotThere,
-		"asks for an image and nothing else":  asksForImage,
-		"asks for an image where nothing was": asksForFirstImage,
-		"follows a host":                      followsHost,
-		"follows a host until it is gone":     followsUntilGone,
-		"stops following with the context":    stopsFollowing,
+		"lists its own hosts and those of all": listsHosts,
+		"shows a host":                         showsHost,
+		"knows what is not there":              knowsWhatIsNotThere,
+		"asks for an image and nothing else":   asksForImage,
+		"asks for an image where nothing was":  asksForFirstImage,
+		"follows a host":                       followsHost,
+		"follows a host until it is gone":      followsUntilGone,
+		"stops following with the context":     stopsFollowing,
 	} {
 		t.Run(name, func(t *testing.T) {
 			operator, yard := create(t)
