@@ -24,6 +24,7 @@ const (
 	ReasonImageNotFound        = "ImageNotFound"        // failed
 	ReasonRegistryDenied       = "RegistryDenied"       // failed
 	ReasonRegistryUnavailable  = "RegistryUnavailable"  // retryable
+	ReasonNoResume             = "NoResume"             // retryable, from the blob's beginning
 )
 
 // Image is one image of one architecture, resolved.

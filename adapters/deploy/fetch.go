@@ -70,12 +70,14 @@ const (
 	// vainEnds is how often a blob may end too early, without an error and without one more byte, until it is
 	// taken to be shorter than the image says.
 	vainEnds = 3
+	// restarts is how often a blob is begun anew where its registry can't resume.
+	restarts = 3
 )
 
 // persist goes on until the blob is whole. It gives up where a failure is for good, and where no byte came for
 // as long as the engine has patience.
 func (d *download) persist(ctx context.Context) error {
-	wait, ends := firstWait, 0
+	wait, ends, begun := firstWait, 0, 0
 	last := time.Now()
 	for d.offset < d.layer.Size {
 		before := d.offset
@@ -89,6 +91,11 @@ func (d *download) persist(ctx context.Context) error {
 			return err
 		case errors.As(err, &failure) && failure.Class != core.FailureRetryable:
 			return err
+		case failure.Reason == ports.ReasonNoResume:
+			if begun++; begun > restarts {
+				return err
+			}
+			d.restart()
 		case d.offset > before:
 			wait, ends, last = firstWait, 0, time.Now()
 			continue
@@ -110,6 +117,13 @@ func (d *download) persist(ctx context.Context) error {
 		wait = min(2*wait, mostWait)
 	}
 	return nil
+}
+
+// restart forgets what was fetched.
+func (d *download) restart() {
+	d.staging.progress.fetched(-d.offset)
+	d.offset = 0
+	d.hash.Reset()
 }
 
 // once reads as far as one connection goes.
