@@ -33,14 +33,15 @@ type Update struct {
 	Outcome      Outcome
 	Attempts     int  // stagings under the request as it was armed
 	Again        bool // the agent has named the time of its next attempt
+	Judged       bool // it was by this very outcome that an earlier arming ended
 	Drain        DrainMode
 }
 
 // NextLabel is what the label should say now. Only pending ever changes by itself, and only on the word of
-// an agent that answers for the current spec and has taken up the arming, so that a fresh pending is never
-// judged by what happened before it.
+// an agent that answers for the current spec and has taken up the arming. A fresh pending is never judged by
+// what happened before it, not even where the agent has not yet seen that the arming before it has ended.
 func NextLabel(u Update) UpdateLabel {
-	if u.Label != LabelPending || !u.Armed || !u.current() {
+	if u.Label != LabelPending || !u.Armed || u.Judged || !u.current() {
 		return u.Label
 	}
 	switch u.Outcome {

@@ -136,11 +136,14 @@ func TestInPlaceUpdateByPatchThenLabelThatFails(t *testing.T) {
 		return errors.Join(w.event("one", "Warning", "Failed"), w.event("one", "Warning", "RolledBack"))
 	})
 
-	// Armed again, it is not judged by the failure of before.
+	// Armed again at once, it is not judged by the failure of before, which the agent still tells of.
 	w.label("one", "pending")
-	old.Armed = false
-	a.says(1, core.False, core.ReasonRolledBack, old, bootstrapped())
-	old.Armed, old.Attempts, old.Outcome = true, 1, string(core.OutcomeApplied)
+	a.renews(time.Now())
+	w.eventually(w.hostSays("one", core.Ready, metav1.ConditionFalse, core.ReasonRolledBack))
+	old.Attempts, old.Outcome = 0, string(core.OutcomeApplying)
+	a.says(1, core.False, core.ReasonWaitingForOSReconcile, old, bootstrapped())
+	w.eventually(w.hostSays("one", core.Ready, metav1.ConditionFalse, core.ReasonWaitingForOSReconcile))
+	old.Attempts, old.Outcome = 1, string(core.OutcomeApplied)
 	w.NoErr(w.labelIs("one", v1beta1.LabelInPlaceUpdate, "pending")())
 	a.says(1, core.True, core.ReasonApplied, old, bootstrapped())
 	w.eventually(w.labelIs("one", v1beta1.LabelInPlaceUpdate, "done"))

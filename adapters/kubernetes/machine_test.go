@@ -71,14 +71,18 @@ func TestAMachineSpeaksThroughItsHost(t *testing.T) {
 	w.label("one", "pending")
 	w.NoErr(w.patch(w.machine("edge-1"), `{"spec":{"osVersionManagement":{"osVersion":{"imageUri":"oci://registry/os:v3"}}}}`))
 	w.eventually(w.forwards("one", osVersion("v3")))
+	w.NoErr(w.labelIs("one", v1beta1.LabelInPlaceUpdate, "pending")()) // The agent still says how the update before went.
+	under.Outcome, under.Attempts = string(core.OutcomeStaged), 1
 	a.says(w.host("one").Generation, core.False, core.ReasonWaitingForDrain, under, bootstrapped())
 	w.eventually(w.hostSays("one", core.NodeDrained, metav1.ConditionFalse, core.ReasonDrainFailed))
 
 	// What the machine asks for no more, the host is asked for no more; a null within is kept.
 	null := osVersionOf(`{"list":[{"a":null}],"none":null}`)
-	machine := w.machine("edge-1")
-	machine.Spec.OSVersionManagement = null
-	w.NoErr(w.admin.Update(t.Context(), machine))
+	w.eventually(func() error {
+		machine := w.machine("edge-1")
+		machine.Spec.OSVersionManagement = null
+		return w.admin.Update(t.Context(), machine)
+	})
 	w.eventually(w.forwards("one", null))
 	w.NoErr(w.patch(w.machine("edge-1"), `{"spec":{"osVersionManagement":null}}`))
 	w.eventually(w.forwards("one", nil))

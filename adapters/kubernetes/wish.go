@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,9 +37,29 @@ func wishFor(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine) wis
 	said := fromConditions(host.Status.Conditions)
 	mark(w.labels, v1beta1.LabelInstalled, core.IsInstalled(marked(host, v1beta1.LabelInstalled), said))
 	mark(w.labels, v1beta1.LabelBootstrapped, core.IsBootstrapped(marked(host, v1beta1.LabelBootstrapped), said))
-	put(w.labels, v1beta1.LabelInPlaceUpdate, string(core.NextLabel(updateOf(host, machine))))
+	w.judge(host, updateOf(host, machine))
 	w.serve(host, machine)
 	return w
+}
+
+// judge ends an in-place update that has succeeded or failed, and notes by which outcome: until the agent tells
+// of another, that one is not to end the next update, too.
+func (w *wish) judge(host *v1beta1.ElementalHost, u core.Update) {
+	next := core.NextLabel(u)
+	if next == u.Label {
+		return
+	}
+	w.labels[v1beta1.LabelInPlaceUpdate] = string(next)
+	w.annotations[v1beta1.AnnotationJudged] = verdict(host.Status.OSVersion)
+}
+
+// verdict tells one outcome from all others of the same host.
+func verdict(v *v1beta1.OSVersionStatus) string {
+	began := ""
+	if v.LastAttemptTime != nil {
+		began = v.LastAttemptTime.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s,%d,%s,%s", v.Outcome, v.Attempts, began, v.Requested)
 }
 
 // serve puts on the host what its machine asks for. Without a machine, what the controller put there for
@@ -113,6 +134,7 @@ func updateOf(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine) co
 	u.Version, _ = core.Find(said, core.OSVersionReady)
 	if v := host.Status.OSVersion; v != nil {
 		u.Armed, u.Outcome, u.Attempts, u.Again = v.Armed, core.Outcome(v.Outcome), int(v.Attempts), v.NextAttemptTime != nil
+		u.Judged = verdict(v) == host.Annotations[v1beta1.AnnotationJudged]
 	}
 	if machine != nil {
 		u.Drain = core.DrainManual
