@@ -19,7 +19,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	app := &cli.App{
-		Name: "elemental", Version: version, HideVersion: true, Commands: modes.Commands(version),
+		Name: "elemental", Version: version, HideVersion: true, Commands: modes.Commands(version), Action: modes.Unknown,
 		Usage:          "keep hosts at the OS version that their management cluster declares",
 		ExitErrHandler: func(*cli.Context, error) {}, // The exit is made below.
 	}

@@ -9,17 +9,26 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/modes/agent"
+	operator "elemental/modes/cli"
 	pid1 "elemental/modes/init"
 	"elemental/modes/plugin"
 )
 
 // Commands lists the modes.
 func Commands(version string) []*cli.Command {
-	return []*cli.Command{
+	return append([]*cli.Command{
 		agent.Command(version),
 		pid1.Command(),
 		plugin.Command(),
+	}, operator.Commands(version)...)
+}
+
+// Unknown is what happens when no command is named, or none that there is.
+func Unknown(c *cli.Context) error {
+	if c.NArg() == 0 {
+		return cli.ShowAppHelp(c)
 	}
+	return cli.Exit(fmt.Sprintf("there is no command %q; see elemental --help", c.Args().First()), 2)
 }
 
 // ExitCode says what went wrong, and with which status the program ends: an error may name its own.

@@ -1,0 +1,119 @@
+// Package cli is what the operator types: it asks hosts for a version, waits for it, and shows how they stand.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"elemental/ports"
+)
+
+// The statuses that the commands end with, besides 0 and 1 for everything else.
+const (
+	exitUsage       = 2   // what was typed can't be meant
+	exitMachine     = 3   // the host serves a machine, which is to be asked instead
+	exitFailed      = 4   // the version was rolled back, failed for good, or is not valid
+	exitTimedOut    = 124 // the time for waiting was over; as timeout(1) has it
+	exitInterrupted = 130 // someone ended the waiting; as shells have it
+)
+
+const exitWords = `Exit status: 0 the version runs and the host is ready (without --wait: it was asked for);
+1 the cluster could not be asked; 2 wrong usage; 3 the host serves a machine, which must be asked instead;
+4 the version was rolled back, failed for good, is not valid, or was replaced by another request;
+124 the time for waiting was over; 130 the waiting was interrupted, and the request stands.`
+
+// world is what the commands need from outside.
+type world struct {
+	connect  func(target) (ports.Operator, error)
+	now      func() time.Time
+	out      io.Writer
+	errs     io.Writer
+	terminal int // the width of the terminal that out is; 0: it is none
+}
+
+// target says which cluster and namespace are meant.
+type target struct{ kubeconfig, context, namespace string }
+
+// Commands are the commands of an operator.
+func Commands(version string) []*cli.Command {
+	return commands(version, func(c *cli.Context) world {
+		return world{connect: connect, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: widthOf(os.Stdout)}
+	})
+}
+
+func commands(version string, of func(*cli.Context) world) []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "upgrade", Usage: "ask a host for another OS version",
+			Subcommands: []*cli.Command{{
+				Name: "host", ArgsUsage: "NAME", Usage: "ask one host for an image",
+				Description: "Asks for spec.osVersionManagement.osVersion.imageUri and leaves all else that is asked as it is.\n\n" + exitWords,
+				Flags: append(clusterFlags(),
+					&cli.StringFlag{Name: "image", Usage: "the `IMAGE`, such as oci://registry/os:v1.2.3 (required)"},
+					&cli.BoolFlag{Name: "wait", Usage: "wait until the image runs and the host is ready"},
+					&cli.DurationFlag{Name: "timeout", Value: 30 * time.Minute, Usage: "how long to wait"},
+				),
+				Action:       func(c *cli.Context) error { return upgradeHost(c, of(c)) },
+				OnUsageError: misused,
+			}},
+			Action: func(c *cli.Context) error {
+				return cli.Exit("elemental upgrade needs to know what: elemental upgrade host NAME --image IMAGE", exitUsage)
+			},
+			OnUsageError: misused,
+		},
+		{
+			Name: "hosts", Usage: "show the hosts and how they stand",
+			Flags:        append(clusterFlags(), &cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Usage: "show the hosts of all namespaces"}),
+			OnUsageError: misused,
+			Action: func(c *cli.Context) error {
+				if c.NArg() > 0 {
+					return usage(c, fmt.Errorf("there are no arguments to elemental hosts, and %q is one", c.Args().First()))
+				}
+				return listHosts(c.Context, of(c), targetOf(c), c.Bool("all-namespaces"))
+			},
+		},
+		{
+			Name: "version", Usage: "print the version",
+			Action: func(c *cli.Context) error {
+				fmt.Fprintf(of(c).out, "elemental %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				return nil
+			},
+		},
+	}
+}
+
+func misused(c *cli.Context, err error, _ bool) error { return usage(c, err) }
+
+func clusterFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "the `NAMESPACE` of the host; by default the kubeconfig's"},
+		&cli.StringFlag{Name: "kubeconfig", Usage: "the `FILE` that says how to reach the cluster; by default $KUBECONFIG, then ~/.kube/config"},
+		&cli.StringFlag{Name: "context", Usage: "the `CONTEXT` of the kubeconfig to use"},
+	}
+}
+
+func targetOf(c *cli.Context) target {
+	return target{kubeconfig: c.String("kubeconfig"), context: c.String("context"), namespace: c.String("namespace")}
+}
+
+func listHosts(ctx context.Context, w world, at target, everywhere bool) error {
+	operator, err := w.connect(at)
+	if err != nil {
+		return err
+	}
+	hosts, err := operator.List(ctx, everywhere)
+	if err != nil {
+		return err
+	}
+	if len(hosts) == 0 {
+		fmt.Fprintln(w.errs, "There are no hosts.")
+		return nil
+	}
+	return writeTable(w.out, hosts, everywhere, w.now())
+}
