@@ -36,6 +36,8 @@ const (
 	AnnotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
 	// AnnotationForwardedFrom is "<uid>/<generation>" of the ElementalMachine whose wishes the host's spec carries.
 	AnnotationForwardedFrom = "elementalhost.infrastructure.cluster.x-k8s.io/forwarded-from"
+	// AnnotationJudged says by which outcome the last in-place update came to be called done or failed.
+	AnnotationJudged = "elementalhost.infrastructure.cluster.x-k8s.io/judged"
 	// AnnotationPaused stops all work on an object while it is present. It is Cluster API's own.
 	AnnotationPaused = "cluster.x-k8s.io/paused"
 )
