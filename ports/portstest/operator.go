@@ -170,8 +170,13 @@ func (o *Operator) Follow(ctx context.Context, name string, seen func(ports.Host
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if host, err = o.Get(ctx, name); errors.Is(err, ports.ErrNotFound) {
+		switch next, err := o.Get(ctx, name); {
+		case err == nil:
+			host = next
+		case errors.Is(err, ports.ErrNotFound):
 			host = ports.Host{Namespace: ownNamespace, Name: name, Standing: core.Standing{Gone: true}}
+		case ctx.Err() != nil:
+			return ctx.Err()
 		}
 	}
 	return nil
