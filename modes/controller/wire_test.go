@@ -1,0 +1,107 @@
+package controller
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+	"github.com/urfave/cli/v2"
+
+	"elemental/e2e/controlplane"
+)
+
+// output is what a command says, while it says it.
+type output struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.String()
+}
+
+func command(ctx context.Context, said *output, args ...string) error {
+	app := &cli.App{Commands: []*cli.Command{Command("test")}, Writer: said, ErrWriter: said, ExitErrHandler: func(*cli.Context, error) {}}
+	return app.RunContext(ctx, append([]string{"elemental", "controller"}, args...))
+}
+
+func TestTheControllerSaysWhatItMisses(t *testing.T) {
+	is := is.New(t)
+	t.Setenv("KUBECONFIG", "")
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	err := command(t.Context(), &output{})
+	is.True(err != nil && strings.Contains(err.Error(), "give --kubeconfig"))
+	err = command(t.Context(), &output{}, "--kubeconfig", "/nowhere")
+	is.True(err != nil && strings.Contains(err.Error(), `reading the kubeconfig "/nowhere"`))
+	err = command(t.Context(), &output{}, "stray")
+	is.True(err != nil && strings.Contains(err.Error(), "stray"))
+}
+
+func TestTheControllerWorksUntilItIsTold(t *testing.T) {
+	is := is.New(t)
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{CRDs: []string{"../../packaging/crds"}})
+	is.NoErr(err)
+	t.Cleanup(plane.Stop)
+	kubectl := func(args ...string) (string, error) { return plane.Kubectl(t.Context(), args...) }
+	for _, args := range [][]string{
+		{"create", "namespace", "elemental-system"},
+		{"apply", "-k", "../../packaging/rbac"},
+		{"apply", "-k", "../../packaging/admission"},
+	} {
+		_, err := kubectl(args...)
+		is.NoErr(err)
+	}
+	identity, err := plane.KubeconfigForServiceAccount(t.Context(), "elemental-system", "elemental-controller-manager")
+	is.NoErr(err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	said, ended := &output{}, make(chan error, 1)
+	go func() {
+		ended <- command(ctx, said, "--kubeconfig", identity, "--leader-elect-namespace", "elemental-system",
+			"--metrics-bind-address", "0", "--health-probe-bind-address", "127.0.0.1:0")
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(said)
+		}
+	})
+	manifest := filepath.Join(t.TempDir(), "host.yaml")
+	is.NoErr(os.WriteFile(manifest, []byte("apiVersion: infrastructure.cluster.x-k8s.io/v1beta1\nkind: ElementalHost\nmetadata: {name: one, namespace: default}\n"), 0o600))
+	_, err = kubectl("apply", "-f", manifest)
+	is.NoErr(err)
+	_, err = kubectl("wait", "elementalhost/one", "--for=jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}=WaitingForOSReconcile", "--timeout=30s")
+	is.NoErr(err)
+	leader, err := kubectl("-n", "elemental-system", "get", "lease", "elemental-controller", "-o", "jsonpath={.spec.holderIdentity}")
+	is.NoErr(err)
+	is.True(leader != "")
+
+	cancel()
+	select {
+	case err := <-ended:
+		is.NoErr(err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the controller does not end")
+	}
+	leader, err = kubectl("-n", "elemental-system", "get", "lease", "elemental-controller", "-o", "jsonpath={.spec.holderIdentity}")
+	is.NoErr(err)
+	is.Equal(leader, "") // The next one need not wait for it.
+	for line := range strings.Lines(said.String()) {
+		is.True(json.Valid([]byte(line))) // Everything is logged in one form, also what the libraries say.
+	}
+}
