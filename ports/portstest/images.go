@@ -86,6 +86,22 @@ func (i *Images) Swap(digest string, content []byte) {
 	i.blobs[digest] = content
 }
 
+// Repack gives the layers of a tag that have a diff ID another blob, with the digest that it has.
+func (i *Images) Repack(tag, diffID string, blob []byte) {
+	i.Swap(Digest(blob), blob)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for n, image := range i.tags[tag] {
+		layers := slices.Clone(image.Layers)
+		for m, layer := range layers {
+			if layer.DiffID == diffID {
+				layers[m].Digest, layers[m].Size = Digest(blob), int64(len(blob))
+			}
+		}
+		i.tags[tag][n].Layers = layers
+	}
+}
+
 // Break ends the next reading of a blob with an error after so many bytes.
 func (i *Images) Break(digest string, after int64) {
 	i.mu.Lock()
