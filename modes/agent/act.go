@@ -20,7 +20,11 @@ func (a *Agent) act(ctx context.Context, wish ports.Wish, seen sight, d core.Dec
 		case core.Register:
 			a.Log.Warn("this host's ElementalHost does not exist: create it, or correct cluster.host and cluster.namespace in the agent's configuration", "host", a.Host)
 		case core.Report:
-			if err = a.Cluster.Report(ctx, a.report(wish, seen, d)); !e.Required {
+			if err = a.Cluster.Report(ctx, a.report(wish, seen, d)); err == nil {
+				told, _ := core.Find(d.Conditions, core.BootstrapReady)
+				a.joined = told.Status == core.True
+			}
+			if !e.Required {
 				unsaid, err = err, nil
 			}
 		case core.Adopt:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"elemental/core"
@@ -30,6 +31,7 @@ type Agent struct {
 
 	memory   core.Journal
 	silences int
+	joined   bool   // the cluster was told that the host is bootstrapped
 	said     string // what was last logged, so that nothing is said twice
 }
 
@@ -43,11 +45,13 @@ func jitter() float64 { return rand.Float64() }
 func (a *Agent) Run(ctx context.Context) error {
 	a.load(ctx)
 	background, stop := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	defer others.Wait()
 	defer stop()
 	wishes, wakes := make(chan ports.Wish, 1), make(chan struct{}, 1)
-	go a.follow(background, wishes)
-	go a.followJoined(background, wakes)
-	go a.beat(background)
+	others.Go(func() { a.follow(background, wishes) })
+	others.Go(func() { a.followJoined(background, wakes) })
+	others.Go(func() { a.beat(background) })
 	if err := a.Supervisor.Ready(); err != nil {
 		a.Log.Warn("the service manager does not listen", "error", err)
 	}
@@ -128,7 +132,7 @@ func (a *Agent) loop(ctx context.Context, wishes <-chan ports.Wish, wakes <-chan
 		if heard && due && running == nil {
 			pass, cancel := context.WithCancel(ctx)
 			running, due = cancel, false
-			go func() { done <- a.pass(pass, wish) }()
+			go func(wish ports.Wish) { done <- a.pass(pass, wish) }(wish)
 		}
 		select {
 		case <-ctx.Done():
@@ -174,10 +178,17 @@ func supersedes(next, before ports.Wish) bool {
 		next.Registered != before.Registered || before.Armed && !next.Armed || next.Paused && !before.Paused
 }
 
+// mostActs bounds a pass: a host that is never done in so many acts is looked at again later, whatever is
+// wrong with it, so that nothing keeps a host busy.
+const mostActs = 50
+
 // pass looks and acts until nothing is left to do now, and returns when to look again; 0 is when something
 // changes.
 func (a *Agent) pass(ctx context.Context, wish ports.Wish) time.Duration {
-	for ctx.Err() == nil {
+	for range mostActs {
+		if ctx.Err() != nil {
+			return 0
+		}
 		seen, err := a.observe(ctx, wish)
 		if err != nil {
 			a.Log.Error("the host can't be observed", "error", err)
@@ -194,7 +205,8 @@ func (a *Agent) pass(ctx context.Context, wish ports.Wish) time.Duration {
 			return decision.Again
 		}
 	}
-	return 0
+	a.Log.Error("the host comes to no rest", "acts", mostActs)
+	return core.Backoff(mostActs, jitter())
 }
 
 // say logs a decision that is not the one before.

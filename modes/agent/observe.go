@@ -27,7 +27,7 @@ func (a *Agent) observe(ctx context.Context, wish ports.Wish) (sight, error) {
 	}
 	seen := sight{facts: facts, Observed: core.Observed{
 		Boot: facts.BootID, Registered: wish.Registered, Installed: true,
-		Sentinel: joined, Reported: wish.Reported, Journal: a.memory, Limits: a.Limits,
+		Sentinel: joined, Reported: wish.Reported || a.joined, Journal: a.memory, Limits: a.Limits,
 	}}
 	if wish.Registered {
 		a.ask(ctx, wish, &seen.Observed)

@@ -23,6 +23,19 @@ type Cluster struct {
 	away     error
 	data     *ports.BootstrapData
 	followed func(ports.Wish)
+	showing  sync.Mutex // held while a wish is shown, so that the newest comes last
+}
+
+// show lets whoever follows see what is wished now.
+func (c *Cluster) show() {
+	c.showing.Lock()
+	defer c.showing.Unlock()
+	c.mutex.Lock()
+	wish, followed := c.wish, c.followed
+	c.mutex.Unlock()
+	if followed != nil {
+		followed(wish)
+	}
 }
 
 // Wish changes what is wished of the host, and with it the generation of its spec.
@@ -33,11 +46,8 @@ func (c *Cluster) Wish(change func(*ports.Wish)) {
 	if c.wish.Version != before.Version || c.wish.Generation == 0 {
 		c.wish.Generation++
 	}
-	wish, followed := c.wish, c.followed
 	c.mutex.Unlock()
-	if followed != nil {
-		followed(wish)
-	}
+	c.show()
 }
 
 // Ask asks for a version, given as osVersionManagement.
@@ -81,9 +91,8 @@ func (c *Cluster) Beats() int {
 func (c *Cluster) Follow(ctx context.Context, wish func(ports.Wish)) error {
 	c.mutex.Lock()
 	c.followed = wish
-	now := c.wish
 	c.mutex.Unlock()
-	wish(now)
+	c.show()
 	<-ctx.Done()
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -108,9 +117,7 @@ func (c *Cluster) Report(_ context.Context, report ports.Report) error {
 	if bootstrapped, ok := core.Find(report.Conditions, core.BootstrapReady); ok && bootstrapped.Status == core.True {
 		c.wish.Reported = true
 	}
-	if wish, followed := c.wish, c.followed; followed != nil {
-		go followed(wish)
-	}
+	go c.show()
 	return nil
 }
 
