@@ -24,7 +24,7 @@ const (
 
 // Etc writes the files of a host's /etc.
 func (c Config) Etc() (map[string]string, error) {
-	agent, err := c.agent("/etc/"+kubeconfigFile, "/var/lib/elemental/agent")
+	agent, err := c.agent("/etc/"+kubeconfigFile, "/var/lib/elemental/agent", "logind")
 	if err != nil {
 		return nil, err
 	}
@@ -38,15 +38,15 @@ func (c Config) Etc() (map[string]string, error) {
 	return map[string]string{agentFile: agent, imageFile: string(image), kubeconfigFile: c.Kubeconfig}, nil
 }
 
-// agent writes the agent's own file.
-func (c Config) agent(kubeconfig, workDir string) (string, error) {
+// agent writes the agent's own file. A host restarts by logind or, where it is only a process, by exit.
+func (c Config) agent(kubeconfig, workDir, restart string) (string, error) {
 	plugin := c.Plugin
 	if plugin == "" {
 		plugin = "image"
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"cluster": map[string]any{"kubeconfig": kubeconfig, "namespace": c.Namespace, "host": c.Host},
-		"agent":   map[string]any{"workDir": workDir, "osPlugin": plugin, "maxAttempts": 3, "debug": c.Debug},
+		"agent":   map[string]any{"workDir": workDir, "osPlugin": plugin, "maxAttempts": 3, "debug": c.Debug, "restart": restart},
 	})
 	if err != nil {
 		return "", fmt.Errorf("writing %s: %w", agentFile, err)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -92,11 +93,29 @@ func (d disk) addDeployment(ctx context.Context, options Options) (id string, er
 	if err := writeFile(filepath.Join(deployment, "etc/hostname"), options.Name+"\n", 0o644); err != nil {
 		return "", err
 	}
-	facts, err := json.Marshal(map[string]string{"reference": options.Reference, "digest": digest.String()})
+	text, err := record(options, id, digest.String(), layers)
 	if err != nil {
 		return "", err
 	}
-	return id, writeFile(filepath.Join(deployment, "deployment.json"), string(facts), 0o644)
+	return id, writeFile(filepath.Join(deployment, "deployment.json"), text, 0o644)
+}
+
+// record is what a deployment says of itself, as the image engine writes it.
+func record(options Options, id, digest string, layers []v1.Layer) (string, error) {
+	now := time.Now().UTC()
+	diffIDs := []string{}
+	for _, layer := range layers {
+		diffID, err := layer.DiffID()
+		if err != nil {
+			return "", err
+		}
+		diffIDs = append(diffIDs, diffID.String())
+	}
+	text, err := json.MarshalIndent(map[string]any{
+		"id": id, "digest": digest, "requested": "", "created": now, "version": options.Version, "layers": diffIDs,
+		"references": []map[string]any{{"reference": options.Reference, "resolvedAt": now}},
+	}, "", "  ")
+	return string(text), err
 }
 
 // addEntry makes a deployment a choice of the boot loader; counter is "" or, on trial, such as "+3".

@@ -25,6 +25,7 @@ type Options struct {
 	Name      string // host name
 	Binary    string // the elemental binary, which is the first process
 	Image     v1.Image
+	Version   string            // as Image calls itself
 	Reference string            // the name under which Image was pushed
 	Etc       map[string]string // files of the host's own /etc, by their path below it
 }

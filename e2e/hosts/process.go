@@ -41,7 +41,7 @@ func StartProcess(binary string, config Config) (*Process, error) {
 		return nil, fmt.Errorf("starting host %s: %w", config.Host, err)
 	}
 	p := &Process{name: config.Host, folder: folder, binary: binary, config: filepath.Join(folder, "agent.yaml"), done: make(chan struct{})}
-	agent, err := config.agent(filepath.Join(folder, "kubeconfig"), p.WorkDir())
+	agent, err := config.agent(filepath.Join(folder, "kubeconfig"), p.WorkDir(), "exit")
 	if err == nil {
 		err = errors.Join(
 			os.WriteFile(p.config, []byte(agent), 0o600),
