@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ type host struct {
 	is     *is.I
 	images *portstest.Images
 	loader *portstest.BootLoader
-	clock  time.Time
+	clock  atomic.Int64 // seconds; each look at it is a second later
 	free   uint64
 }
 
@@ -127,11 +128,11 @@ func newHost(t *testing.T, change ...func(*deploy.Config)) *host {
 	if os.Getuid() != 0 {
 		t.Log("not running as root: devices and other owners are not tested")
 	}
-	h := &host{t: t, is: is.NewRelaxed(t), images: &portstest.Images{}, loader: &portstest.BootLoader{}, clock: testTime, free: 1 << 40}
+	h := &host{t: t, is: is.NewRelaxed(t), images: &portstest.Images{}, loader: &portstest.BootLoader{}, free: 1 << 40}
 	config := deploy.Config{
 		Root: filepath.Join(t.TempDir(), "elemental"), Boot: t.TempDir(), Kernel: deploy.KernelNone, Architecture: "amd64",
 		Images: h.images, Loader: h.loader, FetchTimeout: 2 * time.Second, HealthTimeout: 5 * time.Second,
-		Now:  func() time.Time { h.clock = h.clock.Add(time.Second); return h.clock },
+		Now:  func() time.Time { return testTime.Add(time.Duration(h.clock.Add(1)) * time.Second) },
 		Free: func(string) (uint64, error) { return h.free, nil },
 		Log:  slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	}

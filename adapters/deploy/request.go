@@ -126,7 +126,7 @@ func explain(e *jsonschema.ValidationError) core.Failure {
 		failure.Message = "the image plugin knows no such field"
 	case *kind.Type:
 		failure.Reason = "WrongType"
-		failure.Message = fmt.Sprintf("this is a %s; it must be a %s", k.Got, strings.Join(k.Want, " or a "))
+		failure.Message = fmt.Sprintf("its type is %s; it must be %s", k.Got, strings.Join(k.Want, " or "))
 	case *kind.Required:
 		failure.Reason, failure.Path = "MissingField", fieldPath(append(e.InstanceLocation, k.Missing[0]))
 		failure.Message = "this field is required"

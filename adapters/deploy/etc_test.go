@@ -1,0 +1,115 @@
+package deploy_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+)
+
+func TestWhatTheAdministratorChangedIsCarriedOver(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	common := []item{
+		folder("etc/d/"), {name: "etc/d/unit", content: "default\n"}, {name: "etc/removed", content: "x"}, {name: "etc/both", content: "1"},
+		{name: "etc/mode", content: "x"}, symlink("etc/localtime", "/usr/share/zoneinfo/UTC"), {name: "etc/removed-and-changed", content: "1"},
+		folder("etc/becomes-link/"), {name: "etc/becomes-link/mine", content: "default"},
+	}
+	v1 := h.put("v1", system(t, "1", common...))
+	v2 := h.put("v2", system(t, "2",
+		folder("etc/d/"), item{name: "etc/d/unit", content: "default\n"}, item{name: "etc/removed", content: "x"}, item{name: "etc/both", content: "2"},
+		item{name: "etc/mode", content: "x"}, symlink("etc/localtime", "/usr/share/zoneinfo/UTC"), item{name: "etc/new", content: "new default"},
+		item{name: "etc/removed-and-changed", content: "2"}, symlink("etc/becomes-link", "/usr/lib")))
+	h.install(v1)
+	own := func(elements ...string) string {
+		return h.path(append([]string{"deployments", h.next(), "etc"}, elements...)...)
+	}
+	for at, content := range map[string]string{"d/unit": "mine\n", "machine-id": "0123\n", "both": "mine", "becomes-link/mine": "mine"} {
+		is.NoErr(os.WriteFile(own(at), []byte(content), 0o644))
+	}
+	is.NoErr(os.MkdirAll(own("fresh", "deep"), 0o710))
+	is.NoErr(os.WriteFile(own("fresh", "deep", "file"), []byte("secret"), 0o600))
+	is.NoErr(os.Remove(own("removed")))
+	is.NoErr(os.Remove(own("removed-and-changed")))
+	is.NoErr(os.Chmod(own("mode"), 0o600))
+	is.NoErr(os.Chmod(own("d"), 0o700))
+	is.NoErr(os.Remove(own("localtime")))
+	is.NoErr(os.Symlink("/usr/share/zoneinfo/Europe/Rome", own("localtime")))
+	is.NoErr(os.Chtimes(own("same"), time.Now(), time.Now())) // Touched is not changed.
+
+	h.mustStage(v2)
+	two := h.next()
+	for at, want := range map[string]string{
+		"d/unit": "mine\n", "machine-id": "0123\n", "both": "mine", "fresh/deep/file": "secret", "new": "new default",
+		"hostname": "image-2\n", "same": "the same in all\n", "becomes-link/mine": "mine",
+	} {
+		is.Equal(h.read(two, "etc", at), want)
+	}
+	for _, gone := range []string{"removed", "removed-and-changed"} {
+		is.True(!exists(t, own(gone)))
+	}
+	mode := func(at string) os.FileMode {
+		info, err := os.Lstat(own(at))
+		is.NoErr(err)
+		return info.Mode().Perm()
+	}
+	is.Equal(mode("mode"), os.FileMode(0o600))
+	is.Equal(mode("d"), os.FileMode(0o700))
+	is.Equal(mode("fresh/deep/file"), os.FileMode(0o600))
+	link, err := os.Readlink(own("localtime"))
+	is.NoErr(err)
+	is.Equal(link, "/usr/share/zoneinfo/Europe/Rome")
+	is.Equal(h.read(two, "root/etc/both"), "2") // The image's own stays what it is.
+}
+
+func TestConflictsAreNamedAndWhatChangesBeforeTheRestartIsCarriedToo(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	v1, v2 := h.put("v1", system(t, "1")), h.put("v2", system(t, "2"))
+	h.install(v1)
+	one := h.next()
+	conflicts, err := h.CarryEtc(t.Context())
+	is.NoErr(err)
+	is.Equal(len(conflicts), 0) // Nothing is staged.
+	h.mustStage(v2)
+	two := h.next()
+	is.Equal(h.read(two, "etc/hostname"), "image-2\n")
+
+	is.NoErr(os.WriteFile(h.path("deployments", one, "etc/hostname"), []byte("mine\n"), 0o644))
+	is.NoErr(os.WriteFile(h.path("deployments", one, "etc/late"), []byte("late\n"), 0o644))
+	conflicts, err = h.CarryEtc(t.Context())
+	is.NoErr(err)
+	is.True(slices.Equal(conflicts, []string{"/etc/hostname"}))
+	is.Equal(h.read(two, "etc/hostname"), "mine\n")
+	is.Equal(h.read(two, "etc/late"), "late\n")
+
+	is.NoErr(os.Remove(h.path("deployments", one, "etc/late")))
+	_, err = h.CarryEtc(t.Context())
+	is.NoErr(err)
+	is.True(!exists(t, h.path("deployments", two, "etc/late"))) // Carrying over is made anew, not added to.
+	is.True(!exists(t, h.path("staging")))
+}
+
+func TestVarStartsFromTheImageOnceAndIsSharedThen(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	is.NoErr(os.MkdirAll(h.path("var", "lib"), 0o755))
+	is.NoErr(os.WriteFile(h.path("var", "lib", "mine"), []byte("mine"), 0o600))
+	v1 := h.put("v1", system(t, "1",
+		item{name: "var/lib/mine", content: "default"}, item{name: "var/lib/other", content: "default"}, item{name: "root/.profile", content: "p"},
+		folder("home/"), item{name: "home/user/file", content: "f"}))
+	h.install(v1)
+	for at, want := range map[string]string{"lib/mine": "mine", "lib/other": "default", "roothome/.profile": "p", "home/user/file": "f"} {
+		content, err := os.ReadFile(h.path("var", at))
+		is.NoErr(err)
+		is.Equal(string(content), want)
+	}
+	info, err := os.Stat(h.path("var", "roothome"))
+	is.NoErr(err)
+	is.Equal(info.Mode().Perm(), os.FileMode(0o700))
+	is.NoErr(os.Remove(h.path("var", "lib", "other")))
+	h.update(h.put("v2", system(t, "2", item{name: "var/lib/other", content: "again"})))
+	is.True(!exists(t, h.path("var", "lib", "other"))) // It belongs to what runs now.
+}
