@@ -247,8 +247,13 @@ func (s *scene) identity(ctx context.Context, name string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		file, err := s.cluster.KubeconfigForServiceAccount(ctx, namespace, "elemental-host-"+name)
+		// The account is made before its role is bound, and is nobody until then.
+		_, err := s.cluster.Kubectl(ctx, "get", "rolebinding", "elemental-host-"+name)
 		if err == nil {
+			file, err := s.cluster.KubeconfigForServiceAccount(ctx, namespace, "elemental-host-"+name)
+			if err != nil {
+				return "", err
+			}
 			content, err := os.ReadFile(file)
 			return string(content), err
 		}
