@@ -11,6 +11,7 @@ import (
 	"elemental/modes/agent"
 	operator "elemental/modes/cli"
 	pid1 "elemental/modes/init"
+	hostos "elemental/modes/os"
 	"elemental/modes/plugin"
 )
 
@@ -19,6 +20,7 @@ func Commands(version string) []*cli.Command {
 	return append([]*cli.Command{
 		agent.Command(version),
 		pid1.Command(),
+		hostos.Command(),
 		plugin.Command(),
 	}, operator.Commands(version)...)
 }

@@ -6,6 +6,7 @@ import (
 
 	"elemental/adapters/plugin"
 	"elemental/adapters/plugin/dummy"
+	hostos "elemental/modes/os"
 	"elemental/ports"
 )
 
@@ -16,6 +17,7 @@ type opener func(workDir string) (ports.Plugin, error)
 func builtins() map[string]opener {
 	return map[string]opener{
 		"dummy": func(workDir string) (ports.Plugin, error) { return dummy.New(workDir), nil },
+		"image": func(string) (ports.Plugin, error) { return hostos.OpenPlugin(hostos.ConfigPath) },
 	}
 }
 

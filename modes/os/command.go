@@ -1,0 +1,106 @@
+package hostos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// What other parts of the host leave for this one.
+const (
+	agentConfig   = "/etc/elemental/agent.yaml" // there is an agent
+	connectedFile = "/run/elemental/connected"  // it has reached its cluster in this boot
+)
+
+// Command is `elemental os`.
+func Command() *cli.Command {
+	config := &cli.StringFlag{Name: "config", Value: ConfigPath, Usage: "read the configuration from `FILE`"}
+	return &cli.Command{
+		Name: "os", Usage: "show the operating systems of this host",
+		Subcommands: []*cli.Command{
+			{
+				Name: "status", Usage: "show what runs, what waits, and what can be gone back to",
+				Flags: []cli.Flag{config, &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text or json, as `FORM`"}},
+				Action: func(c *cli.Context) error {
+					return showStatus(c, c.String("config"), c.String("output"))
+				},
+			},
+			{
+				Name: "confirm", Hidden: true,
+				Usage: "wait until this boot is healthy, and confirm it if it is on trial",
+				Description: "Is run at every boot by elemental-health.service. It ends with 0 at once when nothing is on trial, with 0 when\n" +
+					"the trial was confirmed, and with 1 when it was not, so that the host restarts.",
+				Flags: []cli.Flag{config, &cli.DurationFlag{Name: "timeout", Usage: "how long to wait; by default the configuration's healthTimeout"}},
+				Action: func(c *cli.Context) error {
+					return confirmBoot(c.Context, c.String("config"), c.Duration("timeout"), c.App.ErrWriter)
+				},
+			},
+		},
+	}
+}
+
+func showStatus(c *cli.Context, path, form string) error {
+	if form != "text" && form != "json" {
+		return cli.Exit(fmt.Sprintf("--output is %q: it must be text or json", form), 2)
+	}
+	config, err := ReadConfig(path)
+	if err != nil {
+		return err
+	}
+	deployments, err := wire(config)
+	if err != nil {
+		return err
+	}
+	status, err := deployments.status(c.Context)
+	if err != nil {
+		return err
+	}
+	if form == "json" {
+		return status.writeJSON(c.App.Writer)
+	}
+	return status.writeText(c.App.Writer)
+}
+
+// confirmBoot must end well on a host that is not on trial, whatever else is wrong there: its failure
+// restarts the host.
+func confirmBoot(ctx context.Context, path string, timeout time.Duration, log io.Writer) error {
+	config, broken := ReadConfig(path)
+	if broken != nil {
+		config = DefaultConfig()
+	}
+	if timeout <= 0 {
+		timeout = config.HealthTimeout
+	}
+	deployments, err := wire(config)
+	if err != nil {
+		return err
+	}
+	c := confirmation{
+		host: deployments, timeout: timeout, log: log,
+		ready: func() error {
+			if broken != nil {
+				return broken
+			}
+			return connected(agentConfig, connectedFile)
+		},
+	}
+	return c.run(ctx)
+}
+
+// connected says whether the agent of this host, if it has one, has reached its cluster in this boot. A
+// system that cuts its host off must not be kept.
+func connected(agent, mark string) error {
+	if _, err := os.Stat(agent); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Stat(mark); err != nil {
+		return errors.New("the agent has not reached its cluster: see journalctl -u elemental-agent")
+	}
+	return nil
+}

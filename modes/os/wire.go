@@ -1,0 +1,97 @@
+package hostos
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"elemental/adapters/deploy"
+	"elemental/adapters/oci"
+	"elemental/ports"
+)
+
+// OpenPlugin returns the image plugin of a host that is configured by a file.
+func OpenPlugin(path string) (ports.Plugin, error) {
+	config, err := ReadConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	return newEngine(config)
+}
+
+func newEngine(config Config) (*deploy.Engine, error) {
+	// Whoever started this process adds the time.
+	timeless := func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+	return deploy.New(deploy.Config{
+		Root: config.Root, Boot: config.Boot, Kernel: deploy.KernelPolicy(config.Kernel), Tries: config.Tries,
+		HealthTimeout: config.HealthTimeout, Architecture: runtime.GOARCH,
+		Loader: deploy.SystemdBoot{Boot: config.Boot},
+		Images: oci.New(oci.Config{PlainHTTP: config.PlainHTTP, Allowed: config.AllowedRegistries, Credentials: config.Credentials}),
+		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: timeless})),
+	})
+}
+
+// deployments is the image engine as this mode sees it.
+type deployments struct{ engine *deploy.Engine }
+
+func wire(config Config) (deployments, error) {
+	engine, err := newEngine(config)
+	return deployments{engine}, err
+}
+
+func (d deployments) status(ctx context.Context) (Status, error) {
+	found, err := d.engine.Status(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	status := Status{Booted: found.Booted, OnTrial: found.OnTrial, Deployments: []Deployment{}}
+	for _, f := range found.Deployments {
+		deployment := Deployment{
+			ID: f.ID, Digest: f.Digest, Version: f.Version, Created: f.Created, Entry: f.Entry, First: f.Next,
+			Trial: f.Trial, TriesLeft: f.Tries, TriesUsed: f.Tried, Failure: f.Failed,
+		}
+		if n := len(f.References); n > 0 {
+			deployment.Reference = f.References[n-1].Reference
+		}
+		status.Deployments = append(status.Deployments, deployment)
+	}
+	status.assign()
+	return status, nil
+}
+
+func (d deployments) confirm(ctx context.Context, patience time.Duration) error {
+	engine := *d.engine
+	engine.HealthTimeout = patience
+	return engine.Confirm(ctx, ports.Request{})
+}
+
+// blame writes the file in which the engine keeps the reason of a fall.
+func (d deployments) blame(deployment, reason string) error {
+	path := filepath.Join(d.engine.Root, "deployments", deployment, "failure")
+	file, err := os.CreateTemp(filepath.Dir(path), ".failure.*")
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(reason + "\n")
+	err = errors.Join(err, file.Chmod(0o644), file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
