@@ -10,6 +10,7 @@ import (
 
 	"elemental/modes/agent"
 	operator "elemental/modes/cli"
+	"elemental/modes/controller"
 	pid1 "elemental/modes/init"
 	hostos "elemental/modes/os"
 	"elemental/modes/plugin"
@@ -18,6 +19,7 @@ import (
 // Commands lists the modes.
 func Commands(version string) []*cli.Command {
 	return append([]*cli.Command{
+		controller.Command(version),
 		agent.Command(version),
 		pid1.Command(),
 		hostos.Command(),
