@@ -246,3 +246,10 @@ func (l *Lab) Stop() {
 	}
 	_ = os.RemoveAll(l.folder) // It holds logs of a few kilobytes.
 }
+
+// Command is Elemental's command line, as the cluster's administrator.
+func (l *Lab) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, l.Binary, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+l.Cluster.AdminKubeconfig())
+	return cmd
+}
