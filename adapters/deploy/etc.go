@@ -14,9 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// carryEtc makes the /etc of one deployment anew: its image's, with what the administrator changed in that of
-// another deployment, relative to that one's own image. It returns the files of which both the administrator and
-// the image have a new version; the administrator's is kept. Either all of it happens, or nothing.
+// carryEtc exchanges the /etc of a deployment that is on the disk for one made anew. Either all of it happens, or
+// nothing. It returns the files of which both the administrator and the image have a new version.
 func (e *Engine) carryEtc(ctx context.Context, from, to string) ([]string, error) {
 	staged := e.path("staging", "etc-"+to)
 	if err := os.RemoveAll(staged); err != nil {
@@ -25,16 +24,9 @@ func (e *Engine) carryEtc(ctx context.Context, from, to string) ([]string, error
 	if err := os.MkdirAll(e.path("staging"), 0o755); err != nil {
 		return nil, fmt.Errorf("carrying /etc over: %w", err)
 	}
-	if err := copyTree(ctx, e.deployment(to, "root", "etc"), staged); err != nil {
-		return nil, fmt.Errorf("carrying /etc over: %w", err)
-	}
-	c, err := openCarrier(ctx, e.deployment(from, "root", "etc"), e.deployment(from, "etc"), e.deployment(to, "root", "etc"), staged)
+	conflicts, err := e.makeEtc(ctx, from, e.deployment(to, "root", "etc"), staged)
 	if err != nil {
-		return nil, fmt.Errorf("carrying /etc over: %w", err)
-	}
-	defer c.close()
-	if err := c.folder("."); err != nil {
-		return nil, fmt.Errorf("carrying /etc over: %w", err)
+		return nil, err
 	}
 	if err := syncFileSystem(e.Root); err != nil {
 		return nil, err
@@ -45,8 +37,29 @@ func (e *Engine) carryEtc(ctx context.Context, from, to string) ([]string, error
 	if err := syncFolder(e.deployment(to)); err != nil {
 		return nil, err
 	}
+	return conflicts, os.RemoveAll(staged)
+}
+
+// makeEtc makes an /etc as a new folder: that of an image, with what the administrator changed in a deployment,
+// relative to that one's own image. Where both changed, the administrator's is kept, and named in the answer.
+// Without a deployment to take from, it is the image's.
+func (e *Engine) makeEtc(ctx context.Context, from, image, to string) ([]string, error) {
+	if err := copyTree(ctx, image, to); err != nil {
+		return nil, fmt.Errorf("copying the image's /etc: %w", err)
+	}
+	if from == "" {
+		return nil, nil
+	}
+	c, err := openCarrier(ctx, e.deployment(from, "root", "etc"), e.deployment(from, "etc"), image, to)
+	if err != nil {
+		return nil, fmt.Errorf("carrying /etc over: %w", err)
+	}
+	defer c.close()
+	if err := c.folder("."); err != nil {
+		return nil, fmt.Errorf("carrying /etc over: %w", err)
+	}
 	slices.Sort(c.conflicts)
-	return c.conflicts, os.RemoveAll(staged)
+	return c.conflicts, nil
 }
 
 // carrier compares three /etc and changes a fourth.

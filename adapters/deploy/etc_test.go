@@ -3,10 +3,13 @@ package deploy_test
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
+
+	"elemental/ports"
 )
 
 func TestWhatTheAdministratorChangedIsCarriedOver(t *testing.T) {
@@ -39,7 +42,13 @@ func TestWhatTheAdministratorChangedIsCarriedOver(t *testing.T) {
 	is.NoErr(os.Symlink("/usr/share/zoneinfo/Europe/Rome", own("localtime")))
 	is.NoErr(os.Chtimes(own("same"), time.Now(), time.Now())) // Touched is not changed.
 
-	h.mustStage(v2)
+	var said []string
+	is.NoErr(h.Stage(t.Context(), request(v2), func(p ports.Progress) { said = append(said, p.Message) }))
+	for _, conflict := range []string{"/etc/both", "/etc/removed-and-changed"} {
+		is.True(slices.ContainsFunc(said, func(m string) bool {
+			return strings.HasPrefix(m, "kept the local file") && strings.HasSuffix(m, conflict)
+		}))
+	}
 	two := h.next()
 	for at, want := range map[string]string{
 		"d/unit": "mine\n", "machine-id": "0123\n", "both": "mine", "fresh/deep/file": "secret", "new": "new default",

@@ -42,6 +42,13 @@ func (p *progress) begin(step, message string) {
 	p.send(-1, message)
 }
 
+// say tells something beside how far it is.
+func (p *progress) say(message string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.send(-1, message)
+}
+
 func (p *progress) send(percent int, message string) {
 	p.last = p.now()
 	p.lastPercentage = percent

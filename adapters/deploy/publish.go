@@ -36,9 +36,11 @@ func (s *staging) assemble(ctx context.Context) (Record, error) {
 	if err := b.build(t, e.path("staging/deployment/root")); err != nil {
 		return Record{}, err
 	}
-	if err := copyTree(ctx, e.path("staging/deployment/root/etc"), e.path("staging/deployment/etc")); err != nil {
-		return Record{}, fmt.Errorf("copying the image's /etc: %w", err)
+	conflicts, err := e.makeEtc(ctx, s.state.booted, e.path("staging/deployment/root/etc"), e.path("staging/deployment/etc"))
+	if err != nil {
+		return Record{}, err
 	}
+	s.warnOf(conflicts)
 	if err := s.seedVar(ctx); err != nil {
 		return Record{}, err
 	}
@@ -84,10 +86,15 @@ func (s *staging) settle() error {
 	if err := os.Rename(e.path("staging/deployment"), final); err != nil {
 		return fmt.Errorf("publishing deployment %s: %w", s.id, err)
 	}
-	if err := syncFolder(e.path("deployments")); err != nil {
-		return err
+	s.created = true
+	return nil // Publishing syncs all of it once more before the boot entry is written.
+}
+
+// warnOf names the files of which both the administrator and the image have a new version.
+func (s *staging) warnOf(conflicts []string) {
+	for _, path := range conflicts {
+		s.warn("kept the local file where the new system brings another", "file", path)
 	}
-	return syncFileSystem(e.Root)
 }
 
 // publish makes a deployment that is on the disk the next to be booted. The boot entry comes last: without it
@@ -102,14 +109,12 @@ func (s *staging) publish(ctx context.Context, record Record) error {
 	if err := s.writeRecord(record); err != nil {
 		return err
 	}
-	if s.state.booted != "" {
+	if s.state.booted != "" && !s.created {
 		conflicts, err := e.carryEtc(ctx, s.state.booted, s.id)
 		if err != nil {
 			return err
 		}
-		for _, path := range conflicts {
-			s.warn("kept the local file where the new system brings another", "file", path)
-		}
+		s.warnOf(conflicts)
 	}
 	if err := syncFileSystem(e.Root); err != nil {
 		return err

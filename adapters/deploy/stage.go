@@ -28,7 +28,7 @@ type staging struct {
 	state   state
 	room    *room
 	objects *store
-	warned  []string
+	created bool // the deployment was not there before
 }
 
 // Stage writes the image that is asked for next to the system that runs and makes it the next to be booted, for
@@ -290,8 +290,8 @@ func (s *staging) merge(ctx context.Context) (*tree, error) {
 	return t, nil
 }
 
-// warn keeps what a person should know of a staging that succeeds.
+// warn says what a person should know of a staging that succeeds: in the log, and as its progress.
 func (s *staging) warn(message string, args ...any) {
 	s.engine.Log.Warn(message, args...)
-	s.warned = append(s.warned, message)
+	s.progress.say(strings.TrimSpace(fmt.Sprintln(append([]any{message}, args...)...)))
 }
