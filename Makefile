@@ -15,7 +15,7 @@ GENERATED := ./adapters/kubernetes/...
 STORY ?=
 ONLY := $(if $(STORY),-run '(?i)^Test$(subst -,,$(STORY))')
 # The packages of the core whose tests are stories.
-TOLD = go list -f '{{$$p := .ImportPath}}{{range .TestImports}}{{if eq . "github.com/cockroachdb/datadriven"}}{{$$p}}{{end}}{{end}}' ./core/...
+TOLD = grep -rl --include='*_test.go' cockroachdb/datadriven core | xargs -n1 dirname | sort -u | sed 's,^,./,'
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,8 +49,7 @@ test-fast: ## Run the layers that need no hosts: core, contracts, a real API ser
 	tools=$$($(TOOLS) controlplane); \
 	ELEMENTAL_TOOLS=$$tools go test -race -timeout 20m ./core/... ./ports/... ./adapters/... ./modes/...
 
-e2e: build ## Test the built binary against real hosts; STORY=main-job runs one story
-	$(TOOLS) check all
+e2e: check build ## Test the built binary against real hosts; STORY=main-job runs one story
 	tools=$$($(TOOLS) controlplane); \
 	ELEMENTAL_TOOLS=$$tools ELEMENTAL_BINARY=$(CURDIR)/bin/elemental \
 		go test -json -count=1 -timeout 30m $(ONLY) ./e2e/... | $(TOOLS) progress
