@@ -28,8 +28,8 @@ type Options struct {
 	// CRDs are files with custom resource definitions, or folders of such files, which Start applies.
 	CRDs []string
 	// ControllerManager also runs the controllers that act on pods, budgets, owners, namespaces and
-	// service accounts. Without it no pod can be created in a namespace that has no service account
-	// "default" only because nobody makes one, so the API server does not ask for it.
+	// service accounts. Without it nobody makes the service account "default" of a namespace, and so
+	// the API server lets pods do without one.
 	ControllerManager bool
 	// APIServerArgs are added to kube-apiserver's own, and win over them.
 	APIServerArgs []string
