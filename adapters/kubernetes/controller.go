@@ -55,7 +55,7 @@ func Run(ctx context.Context, server *rest.Config, options Options) error {
 	}
 	server = rest.CopyConfig(server)
 	server.QPS = -1 // The API server itself knows best how much is too much.
-	server.Wrap(func(next http.RoundTripper) http.RoundTripper { return patient{next} })
+	server.Wrap(func(next http.RoundTripper) http.RoundTripper { return patient{next, ctx.Done()} })
 	m, err := manager.New(server, managerOptions(options, scheme))
 	if err != nil {
 		return fmt.Errorf("preparing the controller: %w", err)

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -25,7 +26,7 @@ const FieldManager = "elemental-controller"
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;update
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch;update
+// +kubebuilder:rbac:groups="";events.k8s.io,resources=events,verbs=create;patch;update
 
 // hosts reconciles ElementalHosts.
 type hosts struct {
@@ -56,7 +57,7 @@ func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Resul
 	if err := r.report(ctx, host, wanted); err != nil {
 		return ctrl.Result{}, unlessStale(err)
 	}
-	return ctrl.Result{RequeueAfter: again}, identityErr
+	return ctrl.Result{RequeueAfter: again}, unlessStale(identityErr)
 }
 
 // The conditions of a host that the controller owns.
@@ -138,10 +139,10 @@ func (r *hosts) report(ctx context.Context, host *v1beta1.ElementalHost, wanted 
 	})
 }
 
-// unlessStale hides an error that only says that what was read is old, or gone: what changed meanwhile has
-// woken the reconciler again, or is about to.
+// unlessStale hides an error that only says that what was read is old, or gone, or that the process ends: what
+// changed meanwhile has woken the reconciler again, or is about to.
 func unlessStale(err error) error {
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err

@@ -66,6 +66,7 @@ func managed(namespace, name string) metav1.ObjectMeta {
 // identities keeps what a host needs to be someone in the cluster.
 type identities struct {
 	client client.Client
+	live   client.Reader // past the cache
 }
 
 // ensure makes the host's Lease, service account, role and binding where they are missing, mends a role
@@ -108,17 +109,18 @@ func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (ti
 func (i identities) ensureOwned(ctx context.Context, host *v1beta1.ElementalHost, object client.Object) error {
 	key := client.ObjectKeyFromObject(object)
 	wanted := object.DeepCopyObject().(client.Object)
+	wanted.SetOwnerReferences([]metav1.OwnerReference{ownerReference(host)})
 	err := i.client.Get(ctx, key, object)
 	if apierrors.IsNotFound(err) {
-		wanted.SetOwnerReferences([]metav1.OwnerReference{ownerReference(host)})
-		if err = i.client.Create(ctx, wanted); apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("creating %T %s for ElementalHost %s: there is one already that is not the host's; "+
-				"remove it, or give the host another name: %w", object, key, host.Name, err)
+		err = i.client.Create(ctx, wanted)
+		if err == nil {
+			return nil
 		}
-		if err != nil {
+		if !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("creating %T %s: %w", object, key, err)
 		}
-		return nil
+		// The cache does not know yet what was just created, and never what bears no label of ours.
+		err = i.live.Get(ctx, key, object)
 	}
 	if err != nil {
 		return fmt.Errorf("reading %T %s: %w", object, key, err)

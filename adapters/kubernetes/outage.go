@@ -9,29 +9,40 @@ import (
 	"time"
 )
 
-// How long an API server that is away is left alone between two calls.
+// How long an API server that is away is left alone between two calls, and how long one that is back may take
+// until it knows again what it serves, and to whom.
 const (
 	firstPause = 100 * time.Millisecond
 	mostPause  = time.Second
+	recovery   = 5 * time.Second
 )
 
 // patient is a transport that waits out an API server which is away.
 //
 // The watches of client-go wait ever longer between their attempts, up to a minute, and so does an object that
 // could not be written: after an outage of half a minute both would sleep long after its end. Here they do
-// not learn of it: their call returns when it could be made, or when its context ends.
+// not learn of it: their call returns when it could be made, when its context ends, or when the process is
+// about to end.
 type patient struct {
-	next http.RoundTripper
+	next   http.RoundTripper
+	ending <-chan struct{}
 }
 
+// WrappedRoundTripper leads client-go to the transport that does the work.
+func (p patient) WrappedRoundTripper() http.RoundTripper { return p.next }
+
+// RoundTrip makes a call, again and again while the API server is away.
 func (p patient) RoundTrip(request *http.Request) (*http.Response, error) {
+	var o outage
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
 		response, err := p.next.RoundTrip(request)
-		if !away(request, response, err) || request.Body != nil && request.GetBody == nil {
+		if !o.lasts(request, response, err) || request.Body != nil && request.GetBody == nil {
 			return response, err
 		}
 		select {
 		case <-request.Context().Done():
+			return response, err
+		case <-p.ending:
 			return response, err
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		}
@@ -48,19 +59,36 @@ func (p patient) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// away says whether a call should be made again: it never reached the server, or it only asks and someone on
-// the way said that the server is not there.
-func away(request *http.Request, response *http.Response, err error) bool {
-	var network *net.OpError
-	switch {
-	case request.Context().Err() != nil:
-		return false
-	case err != nil:
-		return errors.As(err, &network) && network.Op == "dial"
-	case request.Method != http.MethodGet:
-		return false
-	default:
-		return response.StatusCode == http.StatusBadGateway || response.StatusCode == http.StatusGatewayTimeout ||
-			response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") == ""
+// outage is what one call has seen of an API server's absence.
+type outage struct {
+	refused bool      // it could not be reached
+	back    time.Time // since when it answers again
+}
+
+// lasts says whether a call is to be made again: it never reached the server, or only asks and someone on the
+// way says that the server is not there, or the server has just come back and does not know its roles and
+// resources yet.
+func (o *outage) lasts(request *http.Request, response *http.Response, err error) bool {
+	if err != nil {
+		var network *net.OpError
+		unreached := errors.As(err, &network) && network.Op == "dial"
+		o.refused = o.refused || unreached
+		return unreached && request.Context().Err() == nil
 	}
+	asks := request.Method == http.MethodGet
+	if o.refused && o.back.IsZero() {
+		o.back = time.Now()
+	}
+	recovers := o.refused && time.Since(o.back) < recovery
+	switch response.StatusCode {
+	case http.StatusForbidden:
+		return recovers
+	case http.StatusNotFound, http.StatusInternalServerError:
+		return recovers && asks
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return asks
+	case http.StatusServiceUnavailable: // With the header, client-go itself comes back.
+		return asks && response.Header.Get("Retry-After") == ""
+	}
+	return false
 }
