@@ -49,6 +49,13 @@ func (d disk) install(ctx context.Context, options Options) error {
 	if err := copyFile(options.Binary, d.path("elemental/bin/elemental")); err != nil {
 		return fmt.Errorf("installing the first process: %w", err)
 	}
+	if options.Reference != "" && options.Etc[imageFile] != "" {
+		id, err := d.stage(ctx, options)
+		if err != nil {
+			return err
+		}
+		return d.settle(id, options)
+	}
 	id, err := d.addDeployment(ctx, options)
 	if err != nil {
 		return err
@@ -60,8 +67,8 @@ func (d disk) install(ctx context.Context, options Options) error {
 	return d.addEntry(id, 1, "")
 }
 
-// addDeployment lays down a deployment, without the objects that the image engine would share between
-// deployments.
+// addDeployment lays down a deployment without the image plugin, which would refuse a broken one. The objects
+// that the plugin shares between deployments are missing then.
 func (d disk) addDeployment(ctx context.Context, options Options) (id string, err error) {
 	digest, err := options.Image.Digest()
 	if err != nil {
@@ -85,12 +92,7 @@ func (d disk) addDeployment(ctx context.Context, options Options) (id string, er
 	if err := run(ctx, "cp", "-a", "-T", root+"/etc", deployment+"/etc"); err != nil {
 		return "", err
 	}
-	for name, file := range options.Etc {
-		if err := writeFile(filepath.Join(deployment, "etc", name), file, 0o600); err != nil {
-			return "", err
-		}
-	}
-	if err := writeFile(filepath.Join(deployment, "etc/hostname"), options.Name+"\n", 0o644); err != nil {
+	if err := d.settle(id, options); err != nil {
 		return "", err
 	}
 	text, err := record(options, id, digest.String(), layers)
@@ -98,6 +100,17 @@ func (d disk) addDeployment(ctx context.Context, options Options) (id string, er
 		return "", err
 	}
 	return id, writeFile(filepath.Join(deployment, "deployment.json"), text, 0o644)
+}
+
+// settle writes what is the host's own into the /etc of a deployment.
+func (d disk) settle(id string, options Options) error {
+	etc := d.path("elemental/deployments", id, "etc")
+	for name, file := range options.Etc {
+		if err := writeFile(filepath.Join(etc, name), file, 0o600); err != nil {
+			return err
+		}
+	}
+	return writeFile(filepath.Join(etc, "hostname"), options.Name+"\n", 0o644)
 }
 
 // record is what a deployment says of itself, as the image engine writes it.

@@ -26,7 +26,7 @@ type Options struct {
 	Binary    string // the elemental binary, which is the first process
 	Image     v1.Image
 	Version   string            // as Image calls itself
-	Reference string            // the name under which Image was pushed
+	Reference string            // the name under which Image was pushed; where it is empty, the image plugin does not install it
 	Etc       map[string]string // files of the host's own /etc, by their path below it
 }
 
