@@ -69,18 +69,14 @@ func TestTheControllerWorksUntilItIsTold(t *testing.T) {
 	identity, err := plane.KubeconfigForServiceAccount(t.Context(), "elemental-system", "elemental-controller-manager")
 	is.NoErr(err)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	said, ended := &output{}, make(chan error, 1)
-	go func() {
-		ended <- command(ctx, said, "--kubeconfig", identity, "--leader-elect-namespace", "elemental-system",
-			"--metrics-bind-address", "0", "--health-probe-bind-address", "127.0.0.1:0")
-	}()
+	said := &output{}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(said)
 		}
 	})
+	stop := start(t, said, "--kubeconfig", identity, "--leader-elect-namespace", "elemental-system",
+		"--metrics-bind-address", "0", "--health-probe-bind-address", "127.0.0.1:0")
 	manifest := filepath.Join(t.TempDir(), "host.yaml")
 	is.NoErr(os.WriteFile(manifest, []byte("apiVersion: infrastructure.cluster.x-k8s.io/v1beta1\nkind: ElementalHost\nmetadata: {name: one, namespace: default}\n"), 0o600))
 	_, err = kubectl("apply", "-f", manifest)
@@ -91,17 +87,41 @@ func TestTheControllerWorksUntilItIsTold(t *testing.T) {
 	is.NoErr(err)
 	is.True(leader != "")
 
-	cancel()
-	select {
-	case err := <-ended:
-		is.NoErr(err)
-	case <-time.After(10 * time.Second):
-		t.Fatal("the controller does not end")
-	}
+	stop()
 	leader, err = kubectl("-n", "elemental-system", "get", "lease", "elemental-controller", "-o", "jsonpath={.spec.holderIdentity}")
 	is.NoErr(err)
 	is.Equal(leader, "") // The next one need not wait for it.
+
+	// It ends as well while the API server is away.
+	stop = start(t, said, "--kubeconfig", identity, "--leader-elect-namespace", "elemental-system",
+		"--metrics-bind-address", "0", "--health-probe-bind-address", "0")
+	for deadline := time.Now().Add(30 * time.Second); leader == ""; {
+		is.True(time.Now().Before(deadline)) // It becomes the leader.
+		leader, err = kubectl("-n", "elemental-system", "get", "lease", "elemental-controller", "-o", "jsonpath={.spec.holderIdentity}")
+		is.NoErr(err)
+	}
+	plane.StopAPIServer()
+	stop()
 	for line := range strings.Lines(said.String()) {
 		is.True(json.Valid([]byte(line))) // Everything is logged in one form, also what the libraries say.
+	}
+}
+
+// start runs the controller until stop is called, which waits until it has ended.
+func start(t *testing.T, said *output, args ...string) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- command(ctx, said, args...) }()
+	return func() {
+		t.Helper()
+		began := time.Now()
+		cancel()
+		select {
+		case err := <-ended:
+			is.New(t).NoErr(err)
+			t.Logf("it ended after %s", time.Since(began))
+		case <-time.After(10 * time.Second):
+			t.Fatal("the controller does not end")
+		}
 	}
 }
