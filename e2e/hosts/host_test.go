@@ -98,10 +98,7 @@ func TestHost(t *testing.T) {
 	is.NoErr(err)
 	is.NoErr(h.disk.addEntry(id3, 3, "+3"))
 	is.NoErr(h.Restart(ctx))
-	for len(h.Boots()) < 6 { // the context ends a host that never comes so far
-		is.NoErr(ctx.Err())
-		time.Sleep(20 * time.Millisecond)
-	}
+	waitFor(ctx, t, "the host fell back", func() bool { return len(h.Boots()) >= 6 })
 	is.NoErr(h.WaitBooted(ctx, id2))
 	var course []string
 	for _, b := range h.Boots() {
