@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// collect removes what no boot needs: everything but the running system, the confirmed one before it, and what
-// is staged. The boot entry goes first and the files last, so that no entry ever leads to what is gone.
+// collect removes what no boot needs: everything but the running system, the confirmed one before it, what is
+// staged, and the recovery system, which becomes the last choice. The boot entry goes first and the files last, so that no entry ever leads to what is gone.
 func (e *Engine) collect(ctx context.Context) error {
 	now, err := e.look(ctx)
 	if err != nil {
@@ -27,15 +27,27 @@ func (e *Engine) collect(ctx context.Context) error {
 	if entry, ok := now.staged(); ok {
 		keep[entry.Deployment] = true
 	}
+	last := recovery(now.records)
 	kernels := map[string]bool{}
 	for _, entry := range now.entries {
 		if keep[entry.Deployment] {
 			kernels[path.Dir(entry.Kernel)] = true
 			continue
 		}
+		if entry.Deployment == last {
+			kernels[path.Dir(entry.Kernel)] = true
+			entry.Order, entry.Trial = 0, false
+			if err := e.Loader.Add(ctx, entry); err != nil {
+				return fmt.Errorf("making deployment %s the last choice: %w", last, err)
+			}
+			continue
+		}
 		if err := e.Loader.Remove(ctx, entry.Deployment); err != nil {
 			return fmt.Errorf("removing the boot entry of deployment %s: %w", entry.Deployment, err)
 		}
+	}
+	if last != "" {
+		keep[last] = true
 	}
 	for id := range keep {
 		kernels[path.Dir(now.records[id].Kernel)] = true

@@ -106,7 +106,7 @@ func (s *staging) publish(ctx context.Context, record Record) error {
 		return fmt.Errorf("forgetting why deployment %s fell: %w", s.id, err)
 	}
 	record = s.sign(record)
-	if err := s.writeRecord(record); err != nil {
+	if err := e.writeRecord(record); err != nil {
 		return err
 	}
 	if s.state.booted != "" && !s.created {

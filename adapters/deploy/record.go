@@ -28,6 +28,9 @@ type Record struct {
 	Kernel       string        `json:"kernel,omitempty"`  // from the top of the boot partition
 	Initrd       string        `json:"initrd,omitempty"`
 	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
+
+	UpgradeRecovery bool `json:"upgradeRecovery,omitempty"` // once confirmed, it is the recovery system as well
+	Recovery        bool `json:"recovery,omitempty"`        // it is; of several, the one created last
 }
 
 // Named is one reference that led to a deployment.
@@ -117,6 +120,45 @@ func (e *Engine) records() (map[string]Record, error) {
 		all[r.ID] = r
 	}
 	return all, nil
+}
+
+// recovery is the system that is kept for the day when no other boots; empty when there is none.
+func recovery(records map[string]Record) string {
+	found := ""
+	for id, r := range records {
+		if r.Recovery && (found == "" || r.Created.After(records[found].Created)) {
+			found = id
+		}
+	}
+	return found
+}
+
+// setRecovery makes a deployment the recovery system in place of another. The new one is marked first: in between
+// there are two, and never none.
+func (e *Engine) setRecovery(now state, id string) error {
+	chosen := now.records[id]
+	chosen.Recovery = true
+	if err := e.writeRecord(chosen); err != nil {
+		return err
+	}
+	for other, r := range now.records {
+		if !r.Recovery || other == id {
+			continue
+		}
+		r.Recovery = false
+		if err := e.writeRecord(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) writeRecord(r Record) error {
+	content, err := marshalRecord(r)
+	if err != nil {
+		return err
+	}
+	return writeFile(e.deployment(r.ID, "deployment.json"), content, 0o644)
 }
 
 // marshalRecord writes a record for people to read.

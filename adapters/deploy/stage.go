@@ -116,6 +116,7 @@ func (s *staging) resolve(ctx context.Context) error {
 			return badImage(ReasonBadDigest, "the image speaks of the digest %.100q; only sha256 is known", digest)
 		}
 	}
+	s.debug("resolved", "reference", s.want.ImageURI, "digest", image.Digest, "layers", len(image.Layers))
 	if want := s.want.Digest; want != "" && want != image.Digest && want != image.Index {
 		return core.Failure{
 			Class: core.FailureFailed, Reason: ReasonBadDigest, Path: "osVersion.digest",
@@ -133,23 +134,18 @@ func (s *staging) renew() error {
 	if err != nil {
 		return err
 	}
-	return s.writeRecord(s.sign(record))
+	return s.engine.writeRecord(s.sign(record))
 }
 
 // sign notes in a record who asked for it, as what.
 func (s *staging) sign(r Record) Record {
 	r.name(s.want.ImageURI, s.engine.Now())
 	r.Requested, r.Host, r.HealthChecks = s.request.Hash, s.request.Host, s.want.HealthChecks
-	r.Index = s.image.Index
-	return r
-}
-
-func (s *staging) writeRecord(r Record) error {
-	content, err := marshalRecord(r)
-	if err != nil {
-		return err
+	r.Index, r.UpgradeRecovery = s.image.Index, s.want.UpgradeRecovery
+	if !s.trial { // There is nothing that could be a better one.
+		r.Recovery = r.UpgradeRecovery
 	}
-	return writeFile(s.engine.deployment(r.ID, "deployment.json"), content, 0o644)
+	return r
 }
 
 // create writes a deployment that is not there yet.
@@ -247,12 +243,14 @@ func (s *staging) fill(ctx context.Context, p plan) error {
 				return err
 			}
 			defer blob.Close()
+			s.debug("fetched", "layer", layer.Digest, "bytes", layer.Size)
 			processors <- struct{}{}
 			defer func() { <-processors }()
 			counted := io.TeeReader(blob, counter(s.progress.unpacked))
 			if err := unpackLayer(ctx, counted, layer, s.objects, spent, s.fresh(layer.DiffID)); err != nil {
 				return err
 			}
+			s.debug("unpacked", "layer", layer.Digest, "as", layer.DiffID)
 			return os.Remove(at)
 		})
 	}
@@ -294,4 +292,11 @@ func (s *staging) merge(ctx context.Context) (*tree, error) {
 func (s *staging) warn(message string, args ...any) {
 	s.engine.Log.Warn(message, args...)
 	s.progress.say(strings.TrimSpace(fmt.Sprintln(append([]any{message}, args...)...)))
+}
+
+// debug logs what only a request for it should.
+func (s *staging) debug(message string, args ...any) {
+	if s.want.Debug {
+		s.engine.Log.Info(message, args...)
+	}
 }

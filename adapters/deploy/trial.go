@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"elemental/core"
 	"elemental/ports"
@@ -55,8 +56,8 @@ func (e *Engine) Confirm(ctx context.Context, request ports.Request) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		reason := fmt.Sprintf("%s (%s)\n", err, e.Now().UTC().Format("2006-01-02T15:04:05Z"))
-		if written := writeFile(e.deployment(now.booted, failureFile), []byte(reason), 0o644); written != nil {
+		reason := fmt.Sprintf("%s (%s)", err, e.Now().UTC().Format(time.RFC3339))
+		if written := e.Blame(now.booted, reason); written != nil {
 			e.Log.Warn("the reason of the failure could not be kept", "error", written)
 		}
 		return core.Failure{Class: core.FailureFailed, Reason: ReasonUnhealthy, Message: err.Error()}
@@ -66,10 +67,24 @@ func (e *Engine) Confirm(ctx context.Context, request ports.Request) error {
 	}
 	e.Log.Info("confirmed", "deployment", now.booted)
 	// From here on nothing is an error: the system is good, and what is left over is tried again next time.
+	if r := now.records[now.booted]; r.UpgradeRecovery && !r.Recovery {
+		if err := e.setRecovery(now, now.booted); err != nil {
+			e.Log.Warn("renewing the recovery system", "error", err)
+		}
+	}
 	if err := e.collect(ctx); err != nil {
 		e.Log.Warn("collecting what is no longer needed", "error", err)
 	}
 	return nil
+}
+
+// Blame keeps why a deployment is about to fall, where the fall does not lose it: whoever observes the fallback is
+// told so.
+func (e *Engine) Blame(deployment, reason string) error {
+	if !deploymentForm.MatchString(deployment) {
+		return fmt.Errorf("keeping why a deployment fell: %q is not a deployment", deployment)
+	}
+	return writeFile(e.deployment(deployment, failureFile), []byte(reason+"\n"), 0o644)
 }
 
 // checksOf are the health checks of the running trial: those of the request when it means this deployment, since
@@ -114,6 +129,6 @@ func (e *Engine) Rollback(ctx context.Context) error {
 	running.Tries = 0
 	return errors.Join(
 		e.Loader.Add(ctx, running),
-		writeFile(e.deployment(now.booted, failureFile), []byte("it was rolled back by hand\n"), 0o644),
+		e.Blame(now.booted, "it was rolled back by hand"),
 	)
 }

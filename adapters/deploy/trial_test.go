@@ -307,6 +307,42 @@ func TestCollectionKeepsTheRunningAndTheOneBefore(t *testing.T) {
 	is.Equal(h.read(h.next(), "root/usr/lib/version"), "0")
 }
 
+func TestTheRecoverySystemIsKeptAsTheLastChoice(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	recoverable := func(tag string) (string, ports.Request) {
+		reference := h.put(tag, system(t, tag))
+		return reference, ports.Request{OSVersion: []byte(`{"osVersion":{"imageUri":"` + reference + `","upgradeRecovery":true,"debug":true}}`)}
+	}
+	_, first := recoverable("v1")
+	is.NoErr(h.Install(t.Context(), first, nil))
+	one := h.boot()
+	for _, tag := range []string{"v2", "v3", "v4"} {
+		h.update(h.put(tag, system(t, tag)))
+	}
+	last := func() string {
+		entries, err := h.loader.Entries(t.Context())
+		is.NoErr(err)
+		is.Equal(len(entries), 3)
+		is.True(!entries[2].Trial)
+		return entries[2].Deployment
+	}
+	is.Equal(last(), one)
+	is.Equal(h.read(one, "root/usr/lib/version"), "v1")
+	is.Equal(h.observe("fake://v4").Previous.Version, "Test v3") // It is not taken for the one before.
+
+	five, renewing := recoverable("v5")
+	is.NoErr(h.Stage(t.Context(), renewing, nil))
+	two := h.boot()
+	is.True(exists(t, h.path("deployments", one))) // Not before the new one has proved itself.
+	h.confirm(five)
+	is.True(!exists(t, h.path("deployments", one)))
+	for _, tag := range []string{"v6", "v7"} {
+		h.update(h.put(tag, system(t, tag)))
+	}
+	is.Equal(last(), two)
+}
+
 func TestRollingBackByHand(t *testing.T) {
 	is := is.New(t)
 	h := newHost(t)
