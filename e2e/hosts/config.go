@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"fmt"
 
 	"sigs.k8s.io/yaml"
@@ -12,6 +13,7 @@ type Config struct {
 	Kubeconfig      string // its content
 	Plugin          string // image where it is empty
 	Registry        string // host:port of a registry that is spoken to without TLS
+	HealthTimeout   string // how long a trial may take to be healthy; a minute where it is empty
 	Debug           bool
 }
 
@@ -28,14 +30,23 @@ func (c Config) Etc() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := yaml.Marshal(map[string]any{
-		"root": "/elemental", "boot": "/boot", "kernel": "none", "tries": 3, "healthTimeout": "1m",
-		"plainHTTP": []string{c.Registry},
+	image, err := imageConfig(c.Registry, cmp.Or(c.HealthTimeout, "1m"))
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{agentFile: agent, imageFile: image, kubeconfigFile: c.Kubeconfig}, nil
+}
+
+// imageConfig writes the image plugin's own file.
+func imageConfig(registry, healthTimeout string) (string, error) {
+	text, err := yaml.Marshal(map[string]any{
+		"root": "/elemental", "boot": "/boot", "kernel": "none", "tries": 3, "healthTimeout": healthTimeout,
+		"plainHTTP": []string{registry},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("writing %s: %w", imageFile, err)
+		return "", fmt.Errorf("writing %s: %w", imageFile, err)
 	}
-	return map[string]string{agentFile: agent, imageFile: string(image), kubeconfigFile: c.Kubeconfig}, nil
+	return string(text), nil
 }
 
 // agent writes the agent's own file. A host restarts by logind or, where it is only a process, by exit.

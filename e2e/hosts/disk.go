@@ -49,7 +49,7 @@ func (d disk) install(ctx context.Context, options Options) error {
 	if err := copyFile(options.Binary, d.path("elemental/bin/elemental")); err != nil {
 		return fmt.Errorf("installing the first process: %w", err)
 	}
-	if options.Reference != "" && options.Etc[imageFile] != "" {
+	if options.Reference != "" {
 		id, err := d.stage(ctx, options)
 		if err != nil {
 			return err

@@ -15,9 +15,14 @@ import (
 
 // stage lets the image plugin lay down the first deployment, so that the disk is as the product leaves it: what
 // later images share with the first is neither fetched nor written again. The plugin runs with the disk as its
-// root, where it finds the host's own configuration.
+// root, where it finds a configuration for this one purpose; that of the host may trust no registry at all.
 func (d disk) stage(ctx context.Context, options Options) (id string, err error) {
-	if err := writeFile(d.path("etc", imageFile), options.Etc[imageFile], 0o600); err != nil {
+	from, _, _ := strings.Cut(strings.TrimPrefix(options.Reference, "oci://"), "/")
+	config, err := imageConfig(from, "1m")
+	if err != nil {
+		return "", err
+	}
+	if err := writeFile(d.path("etc", imageFile), config, 0o600); err != nil {
 		return "", err
 	}
 	// No deployment is booted, which the plugin would read from a /proc.
