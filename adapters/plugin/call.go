@@ -98,19 +98,17 @@ func (c *call) await(ctx context.Context) (json.RawMessage, error) {
 // explain adds the plugin's log to a failure, and its last line to the message where the plugin itself
 // gave none.
 func (c *call) explain(err error) error {
-	switch err := err.(type) {
-	case breach:
-		failure := core.Failure(err)
+	var failure core.Failure
+	if b := (breach{}); errors.As(err, &b) {
+		failure = core.Failure(b)
 		// What a plugin says while it holds the bootstrap data may be a part of that.
 		if words := c.log.lastWords(); words != "" && c.verb != core.VerbBootstrap {
 			failure.Message += fmt.Sprintf("; its log ends with %q", words)
 		}
-		return &Error{Failure: failure, Log: c.log.end()}
-	case core.Failure:
-		return &Error{Failure: err, Log: c.log.end()}
-	default:
+	} else if !errors.As(err, &failure) {
 		return err
 	}
+	return &Error{Failure: failure, Log: c.log.end()}
 }
 
 // listen takes the plugin's lines until it exits. It returns early when the plugin has to be stopped,

@@ -15,6 +15,7 @@ type Deadline struct {
 // Deadlines say how long each verb may take.
 func Deadlines() map[core.Verb]Deadline {
 	const long, silent = 2 * time.Hour, 30 * time.Minute
+	//nolint:exhaustive // core.VerbRestart is no plugin's.
 	return map[core.Verb]Deadline{
 		core.VerbDescribe:           {Whole: 30 * time.Second},
 		core.VerbObserve:            {Whole: 30 * time.Second},

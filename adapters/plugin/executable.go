@@ -104,7 +104,7 @@ func openFile(path string) (*executable, error) {
 		return nil, broken("PluginNotFound", "opening the plugin %s: %v", path, err)
 	}
 	if err := checkFile(file, path); err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, err
 	}
 	return &executable{file: file, path: path}, nil

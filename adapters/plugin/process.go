@@ -45,7 +45,7 @@ func start(e *executable, verb, workDir string, environment []string, patience t
 		err = <-begun
 	}
 	for _, file := range theirs {
-		file.Close()
+		_ = file.Close()
 	}
 	if err != nil {
 		p.close()
@@ -77,7 +77,7 @@ func (p *process) connect() ([]*os.File, error) {
 func (p *process) close() {
 	for _, file := range []*os.File{p.stdin, p.stdout, p.stderr} {
 		if file != nil {
-			file.Close()
+			_ = file.Close() // Nothing is written that anyone relies on.
 		}
 	}
 }
@@ -97,14 +97,14 @@ func (p *process) attend(begun chan<- error) {
 	// As long as the plugin is not reaped, its ID and that of its group are no one else's.
 	if p.childrenLeft() {
 		p.signal(syscall.SIGTERM)
-		for end := time.Now().Add(p.patience); p.childrenLeft() && time.Now().Before(end); {
-			time.Sleep(10 * time.Millisecond)
-		}
+		p.awaitChildren()
 	}
 	p.signal(syscall.SIGKILL)
+	// One that hangs in the kernel dies when it comes back from there, and is not waited for.
+	p.awaitChildren()
 	p.reaping.Lock()
 	defer p.reaping.Unlock()
-	p.command.Wait() // its error is the exit status, which is read from ProcessState.
+	_ = p.command.Wait() // The error is the exit status, which is read from ProcessState.
 	p.reaped = true
 }
 
@@ -136,6 +136,13 @@ func (p *process) stop() {
 	case <-time.After(p.patience):
 		p.signal(syscall.SIGKILL)
 		<-p.exited
+	}
+}
+
+// awaitChildren returns when nothing in the plugin's group runs any more, or after some time.
+func (p *process) awaitChildren() {
+	for end := time.Now().Add(p.patience); p.childrenLeft() && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

@@ -1,3 +1,5 @@
+// Package portstest holds, for every port, a contract suite and an in-memory fake. The suite runs on the fake
+// and on the real adapters alike.
 package portstest
 
 import (

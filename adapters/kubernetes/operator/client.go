@@ -149,4 +149,3 @@ func (a *answer) Error() string   { return a.doing + ": " + a.err.Error() }
 func (a *answer) Unwrap() []error { return []error{a.kind, a.err} }
 
 var _ ports.Operator = (*Client)(nil)
-
