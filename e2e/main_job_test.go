@@ -159,7 +159,7 @@ func initDies(t *testing.T, s *setting) {
 }
 
 func notHealthy(t *testing.T, s *setting) {
-	st := s.withMachine(t)
+	st := s.withMachineLike(t, func(c *hosts.Config) { c.HealthTimeout = "10s" })
 	sick, err := s.Push(t.Context(), "sick:v9", registry.System{Version: "v9"})
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ func registryAway(t *testing.T, s *setting) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := s.withMachineTrusting(t, own.Address())
+	st := s.withMachineLike(t, func(c *hosts.Config) { c.Registry = own.Address() })
 	if err := own.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -299,8 +299,8 @@ func commandLine(t *testing.T, s *setting) {
 	st.equal("the exit code of\n"+out+"\n", code, 0)
 	st.equal("what runs", st.runs(), "v2")
 
-	out, code = st.elemental("upgrade", "host", st.name, "--namespace", st.namespace, "--image", s.Images.Address()+"/no:scheme", "--wait", "--timeout", patience.String())
-	if code == 0 || !strings.Contains(out, "InvalidOSVersion") {
+	out, code = st.elemental("upgrade", "host", st.name, "--namespace", st.namespace, "--image", s.Images.Address()+"/no:such", "--wait", "--timeout", patience.String())
+	if code == 0 || !strings.Contains(out, "OSVersionReconciliationFailed") || !strings.Contains(out, "does not exist in its registry") {
 		t.Fatalf("an upgrade to nothing ends with %d and says:\n%s", code, out)
 	}
 	out, code = st.elemental("hosts", "--namespace", st.namespace)

@@ -86,11 +86,11 @@ func (s *setting) newNamespace(t *testing.T) string {
 // withMachine starts a host in a container that runs v1, and waits until it is ready.
 func (s *setting) withMachine(t *testing.T) *stage {
 	t.Helper()
-	return s.withMachineTrusting(t, s.Images.Address())
+	return s.withMachineLike(t, func(*hosts.Config) {})
 }
 
-// withMachineTrusting is withMachine for a host that speaks to one registry without TLS.
-func (s *setting) withMachineTrusting(t *testing.T, registryAddress string) *stage {
+// withMachineLike is withMachine for a host that is told something else.
+func (s *setting) withMachineLike(t *testing.T, change func(*hosts.Config)) *stage {
 	t.Helper()
 	if err := hosts.Missing(); err != nil {
 		if os.Getuid() == 0 {
@@ -103,7 +103,8 @@ func (s *setting) withMachineTrusting(t *testing.T, registryAddress string) *sta
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Debug, config.Registry = true, registryAddress
+	config.Debug = true
+	change(&config)
 	if st.machine, err = s.StartHost(t.Context(), config, registry.System{Version: "v1"}, s.v1.Reference); err != nil {
 		t.Fatal(err)
 	}

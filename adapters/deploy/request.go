@@ -114,10 +114,16 @@ func checkHealthChecks(checks []HealthCheck) error {
 	return nil
 }
 
-// explain turns the deepest cause of a validation error into a failure that names the field.
+// explain turns the deepest cause of a validation error into a failure that names the field. A field that is not
+// known comes first: what is missing beside it is often the same field, mistyped.
 func explain(e *jsonschema.ValidationError) core.Failure {
-	for len(e.Causes) > 0 {
-		e = e.Causes[0]
+	causes := leaves(e)
+	e = causes[0]
+	for _, cause := range causes {
+		if _, unknown := cause.ErrorKind.(*kind.AdditionalProperties); unknown {
+			e = cause
+			break
+		}
 	}
 	failure := core.Failure{Class: core.FailureInvalid, Reason: "WrongValue", Path: fieldPath(e.InstanceLocation)}
 	switch k := e.ErrorKind.(type) {
@@ -138,6 +144,18 @@ func explain(e *jsonschema.ValidationError) core.Failure {
 		failure.Message = fmt.Sprintf("it breaks the rule %q of the schema", strings.Join(e.ErrorKind.KeywordPath(), "/"))
 	}
 	return failure
+}
+
+// leaves are the causes that have no causes of their own.
+func leaves(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	if len(e.Causes) == 0 {
+		return []*jsonschema.ValidationError{e}
+	}
+	var all []*jsonschema.ValidationError
+	for _, cause := range e.Causes {
+		all = append(all, leaves(cause)...)
+	}
+	return all
 }
 
 // fieldPath writes a location as people do: osVersion.healthChecks[0].unit.

@@ -31,11 +31,6 @@ var needs = []need{
 	{sign: "mmdebstrap", pkg: "mmdebstrap", why: "the hosts' root file system", hosts: true},
 	{sign: "dbus-daemon", pkg: "dbus", why: "hosts' D-Bus", hosts: true},
 	{sign: "mkfs.ext4", pkg: "e2fsprogs", why: "disks", hosts: true},
-	{sign: "mkfs.vfat", pkg: "dosfstools", why: "EFI system partitions", hosts: true},
-	{sign: "mcopy", pkg: "mtools", why: "EFI system partitions", hosts: true},
-	{sign: "sfdisk", pkg: "fdisk", why: "partition tables", hosts: true},
-	{sign: "qemu-system-x86_64", pkg: "qemu-system-x86", why: "a UEFI machine", hosts: true},
-	{sign: "/usr/share/OVMF/OVMF_CODE_4M.fd", pkg: "ovmf", why: "a UEFI machine", hosts: true},
 }
 
 // checkPackages fails when a layer of the tests that this machine could run would lack a program.

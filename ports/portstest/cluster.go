@@ -215,7 +215,8 @@ func showsAbsence(t *testing.T, _ *is.I, c ClusterCase) {
 	until("unregistered again", func(w ports.Wish) bool { return !w.Registered })
 }
 
-func saying(message string, kinds ...string) ports.Report {
+// Saying is a report with conditions that are true.
+func Saying(message string, kinds ...string) ports.Report {
 	r := ports.Report{Phase: core.PhaseRunning, Generation: 1, OSVersion: ports.OSVersionStatus{Outcome: core.OutcomeApplied}}
 	for _, kind := range kinds {
 		r.Conditions = append(r.Conditions, core.Condition{Type: kind, Status: core.True, Reason: "Applied", Message: message, Generation: 1})
@@ -228,11 +229,11 @@ func writesOnce(t *testing.T, is *is.I, c ClusterCase) {
 	c.Create(`{"a":1}`)
 	until := wishesOf(t, c)
 	until("registered", func(w ports.Wish) bool { return w.Registered })
-	is.NoErr(c.Report(ctx, saying("one", core.OSVersionReady)))
+	is.NoErr(c.Report(ctx, Saying("one", core.OSVersionReady)))
 	before := c.Writes()
-	is.NoErr(c.Report(ctx, saying("one", core.OSVersionReady)))
+	is.NoErr(c.Report(ctx, Saying("one", core.OSVersionReady)))
 	is.Equal(c.Writes(), before) // Nothing changed, so nothing is written.
-	is.NoErr(c.Report(ctx, saying("two", core.OSVersionReady)))
+	is.NoErr(c.Report(ctx, Saying("two", core.OSVersionReady)))
 	is.Equal(c.Writes(), before+1)
 	shown, found := c.Shown(core.OSVersionReady)
 	is.True(found)
@@ -242,14 +243,14 @@ func writesOnce(t *testing.T, is *is.I, c ClusterCase) {
 func removesConditions(_ *testing.T, is *is.I, c ClusterCase) {
 	ctx := context.Background()
 	c.Create(`{"a":1}`)
-	is.NoErr(c.Report(ctx, saying("both", core.OSVersionReady, core.BootstrapReady)))
-	is.NoErr(c.Report(ctx, saying("one", core.OSVersionReady)))
+	is.NoErr(c.Report(ctx, Saying("both", core.OSVersionReady, core.BootstrapReady)))
+	is.NoErr(c.Report(ctx, Saying("one", core.OSVersionReady)))
 	_, found := c.Shown(core.BootstrapReady)
 	is.True(!found)
 }
 
 func refusesUnknown(_ *testing.T, is *is.I, c ClusterCase) {
-	err := c.Report(context.Background(), saying("one", core.OSVersionReady))
+	err := c.Report(context.Background(), Saying("one", core.OSVersionReady))
 	is.True(errors.Is(err, ports.ErrNotFound) || errors.Is(err, ports.ErrDenied))
 }
 
