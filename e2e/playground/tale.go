@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -67,8 +66,8 @@ func (s *scene) prove(ctx context.Context, took time.Duration) error {
 // show types a command for the reader, and prints what it says.
 func (s *scene) show(ctx context.Context, command ...string) error {
 	s.out.prompt(command...)
-	cmd := exec.CommandContext(ctx, filepath.Join(s.tools, command[0]), command[1:]...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.AdminKubeconfig())
+	cmd := exec.CommandContext(ctx, filepath.Join(s.Tools, command[0]), command[1:]...)
+	cmd.Env = s.environment()
 	cmd.Stdout, cmd.Stderr = s.out.to, s.out.to
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", strings.Join(command, " "), err)
@@ -79,12 +78,12 @@ func (s *scene) show(ctx context.Context, command ...string) error {
 // suggest prints what to try next.
 func (s *scene) suggest() {
 	s.out.line("\n%s All of this is gone with Ctrl-C. In another terminal:\n", s.out.bold("Your turn."))
-	elemental := s.binary
-	if short, err := filepath.Rel(s.checkout, s.binary); err == nil && !strings.HasPrefix(short, "..") {
+	elemental := s.Binary
+	if short, err := filepath.Rel(s.Checkout, s.Binary); err == nil && !strings.HasPrefix(short, "..") {
 		elemental = short
 	}
 	lines := []string{
-		"export KUBECONFIG=" + s.cluster.AdminKubeconfig() + " PATH=" + s.tools + ":$PATH",
+		"export KUBECONFIG=" + s.Cluster.AdminKubeconfig() + " PATH=" + s.Tools + ":$PATH",
 		"kubectl get elementalhosts -o wide --watch",
 		"kubectl describe elementalhost " + firstHost,
 		elemental + " hosts",
@@ -111,7 +110,7 @@ func (s *scene) last(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		failures := []error{s.controller.ended()}
+		failures := []error{s.controllerEnded()}
 		for _, h := range s.hosts {
 			failures = append(failures, h.Trouble())
 		}
@@ -123,8 +122,11 @@ func (s *scene) last(ctx context.Context) error {
 
 // explain prints what helps to find out what went wrong.
 func (s *scene) explain(ctx context.Context) {
-	if s.controller != nil {
-		s.out.line("\nThe end of the controller's log:\n%s", s.controller.tail())
+	if s.Lab == nil {
+		return
+	}
+	if c := s.Controller(); c != nil {
+		s.out.line("\nThe end of the controller's log:\n%s", c.Tail())
 	}
 	for _, h := range s.hosts {
 		switch h := h.(type) {
@@ -134,8 +136,8 @@ func (s *scene) explain(ctx context.Context) {
 			s.out.line("\nThe end of the log of host %s:\n%s", h.Name(), h.Log())
 		}
 	}
-	if s.cluster != nil {
-		if said, err := s.cluster.Kubectl(ctx, "get", "elementalhosts", "-o", "yaml"); err == nil {
+	if s.Cluster != nil {
+		if said, err := s.Cluster.Kubectl(ctx, "get", "elementalhosts", "-o", "yaml"); err == nil {
 			s.out.line("\n%s", said)
 		}
 	}
