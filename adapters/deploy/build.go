@@ -56,7 +56,7 @@ func (b *builder) folder(parent int, base, full string, n *node) error {
 	if err != nil {
 		return fmt.Errorf("opening the folder %q: %w", full, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // It was only read.
 	names := make([]string, 0, len(n.children))
 	for child := range n.children {
 		names = append(names, child)

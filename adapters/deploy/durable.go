@@ -28,7 +28,7 @@ func writeFile(name string, content []byte, mode os.FileMode) error {
 		err = os.Rename(temporary, name)
 	}
 	if err != nil {
-		os.Remove(temporary) // Best effort: the error that matters is the one above.
+		_ = os.Remove(temporary) // Best effort: the error that matters is the one above.
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
 	return syncFolder(filepath.Dir(name))

@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -111,7 +112,7 @@ var verbs = [...]core.Verb{
 func (e *Engine) Describe(context.Context) (ports.Description, error) {
 	return ports.Description{
 		Name: "image", Protocols: []string{"elemental.io/plugin/v1"},
-		Verbs: verbs[:], Schema: requestSchema, Restarts: true,
+		Verbs: slices.Clone(verbs[:]), Schema: slices.Clone(requestSchema), Restarts: true,
 	}, nil
 }
 
@@ -157,18 +158,18 @@ func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
 	for {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { file.Close() }, nil
+			return func() { _ = file.Close() }, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			file.Close()
+			_ = file.Close()
 			return nil, fmt.Errorf("locking %s: %w", file.Name(), err)
 		}
 		select {
 		case <-ctx.Done():
-			file.Close()
+			_ = file.Close()
 			return nil, ctx.Err()
 		case <-patience.C:
-			file.Close()
+			_ = file.Close()
 			return nil, core.Failure{
 				Class: core.FailureRetryable, Reason: "Busy",
 				Message: "another elemental process is changing " + e.Root + "; wait until it ends",

@@ -33,7 +33,6 @@ type item struct {
 	link    string
 	xattrs  map[string]string
 	uid     int // added to the test's own
-	size    int64
 	time    time.Time
 	major   int64
 	minor   int64

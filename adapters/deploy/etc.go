@@ -88,7 +88,7 @@ func openCarrier(ctx context.Context, base, local, image, target string) (*carri
 func (c *carrier) close() {
 	for _, root := range []*os.Root{c.base, c.local, c.image, c.target} {
 		if root != nil {
-			root.Close()
+			_ = root.Close() // It was only looked at, or is synced as a whole.
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (s *staging) fetchBlob(ctx context.Context, layer ports.Layer, at string) (
 		_, err = file.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		file.Close()
+		_ = file.Close() // The error that matters is the one above.
 		return nil, fmt.Errorf("fetching layer %s: %w", layer.Digest, err)
 	}
 	return file, nil

@@ -28,9 +28,9 @@ func FuzzLayer(f *testing.F) {
 			if w.WriteHeader(&h) != nil {
 				return
 			}
-			w.Write(make([]byte, h.Size)) // A seed that is cut short is a seed as well.
+			_, _ = w.Write(make([]byte, h.Size)) // A seed that is cut short is a seed as well.
 		}
-		w.Close()
+		_ = w.Close()
 		f.Add(out.Bytes())
 	}
 	seed(tar.Header{Name: "etc/file", Typeflag: tar.TypeReg, Mode: 0o644, Size: 10})

@@ -212,7 +212,7 @@ func (s *staging) copyBootFile(id ObjectID, to string) error {
 		err = os.Rename(temporary, to)
 	}
 	if err != nil {
-		os.Remove(temporary) // Best effort: the error that matters is the one above.
+		_ = os.Remove(temporary) // Best effort: the error that matters is the one above.
 		return err
 	}
 	if got, err := hashFile(to); err != nil || got != want {
@@ -242,7 +242,7 @@ func (s *staging) versionOf(t *tree) string {
 			continue
 		}
 		content, err := io.ReadAll(io.LimitReader(file, 64<<10))
-		file.Close()
+		_ = file.Close() // It was only read.
 		if err != nil {
 			continue
 		}

@@ -55,7 +55,7 @@ func identify(content [sha256.Size]byte, e Entry) ObjectID {
 	}
 	for _, key := range sortedKeys(e.Xattrs) {
 		number(int64(len(key)))
-		io.WriteString(h, string(key))
+		h.Write([]byte(key))
 		number(int64(len(e.Xattrs[key])))
 		h.Write(e.Xattrs[key])
 	}
@@ -103,7 +103,8 @@ func openStore(kept, fresh string, r *room) (*store, error) {
 	return &store{kept: k, fresh: f, room: r, added: map[ObjectID]struct{}{}}, nil
 }
 
-func (s *store) close() { s.kept.Close(); s.fresh.Close() }
+// close lets go of the folders, which were never written to through these.
+func (s *store) close() { _, _ = s.kept.Close(), s.fresh.Close() }
 
 // has says whether the object is there already.
 func (s *store) has(id ObjectID) bool {
@@ -149,7 +150,7 @@ func (s *store) put(e Entry, content io.Reader, buffer *bytes.Buffer) (ObjectID,
 // stream stores a file that is too large to be held in memory.
 func (s *store) stream(e Entry, content io.Reader) (ObjectID, error) {
 	base := fmt.Sprintf("large-%d", s.large.Add(1))
-	defer unix.Unlinkat(int(s.fresh.Fd()), base, 0) // It is gone already where it was kept.
+	defer func() { _ = unix.Unlinkat(int(s.fresh.Fd()), base, 0) }() // It is gone already where it was kept.
 	hash := sha256.New()
 	if err := s.write(base, e, io.TeeReader(content, hash)); err != nil {
 		return ObjectID{}, err

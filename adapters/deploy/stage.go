@@ -169,7 +169,7 @@ func (s *staging) create(ctx context.Context) (Record, error) {
 	if err := s.takeRoom(p); err != nil {
 		return Record{}, err
 	}
-	defer s.room.close() // The folder goes as a whole; an error here would say nothing new.
+	defer func() { _ = s.room.close() }() // The folder goes as a whole; an error here would say nothing new.
 	s.objects.room = s.room
 	if err := s.fill(ctx, p); err != nil {
 		return Record{}, s.explain(err, p)

@@ -113,7 +113,7 @@ func TestHealthChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	late := filepath.Join(t.TempDir(), "late")
 	time.AfterFunc(300*time.Millisecond, func() {
 		if err := os.WriteFile(late, nil, 0o600); err != nil {

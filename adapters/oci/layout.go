@@ -49,7 +49,7 @@ func archiveFiles(at string) files {
 				err = &fs.PathError{Op: "open", Path: at + ":" + name, Err: fs.ErrNotExist}
 			}
 			if err != nil {
-				archive.Close()
+				_ = archive.Close() // It was only read.
 				return nil, err
 			}
 			if path.Clean(header.Name) != name || header.Typeflag != tar.TypeReg {
@@ -58,7 +58,7 @@ func archiveFiles(at string) files {
 			// The reader of a tar does not read ahead: the file stands where the entry's content begins.
 			start, err := archive.Seek(0, io.SeekCurrent)
 			if err != nil {
-				archive.Close()
+				_ = archive.Close() // It was only read.
 				return nil, err
 			}
 			return section{io.NewSectionReader(archive, start, header.Size), archive}, nil

@@ -84,11 +84,11 @@ func (r registrySource) blob(ctx context.Context, digest string, size, offset in
 	}
 	body := newWatched(response.Body, cancel)
 	if offset > 0 && response.StatusCode == http.StatusRequestedRangeNotSatisfiable {
-		body.Close()
+		_ = body.Close()                                // Nothing of it is wanted.
 		return io.NopCloser(strings.NewReader("")), nil // The blob is shorter than the manifest says.
 	}
 	if err := checkAnswer(response, offset); err != nil {
-		body.Close()
+		_ = body.Close() // Nothing of it is wanted.
 		return nil, err
 	}
 	return body, nil
