@@ -331,7 +331,7 @@ func badRequests(t *testing.T, s *setting) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	huge, err := s.Images.PushHuge(t.Context(), "huge:v1", ordinary, 1<<50)
+	huge, err := s.Images.PushHuge(t.Context(), "huge:v1", ordinary, 1<<39)
 	if err != nil {
 		t.Fatal(err)
 	}
