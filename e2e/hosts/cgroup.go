@@ -47,7 +47,11 @@ func newCgroup(name string) (cgroup, error) {
 	var group cgroup
 	for _, root := range roots {
 		folder := filepath.Join(root, cgroupParent, name)
-		if err := os.MkdirAll(folder, 0o755); err != nil {
+		err := os.MkdirAll(folder, 0o755)
+		for tries := 0; errors.Is(err, fs.ErrNotExist) && tries < 100; tries++ { // Another host took the parent away.
+			err = os.MkdirAll(folder, 0o755)
+		}
+		if err != nil {
 			return nil, err
 		}
 		group = append(group, folder)

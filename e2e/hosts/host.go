@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,23 +63,6 @@ type Host struct {
 	cutting bool          // Kill was called, or Stop
 	off     chan struct{} // closed while the power is off
 	current *container
-}
-
-// Missing says what this machine lacks to start hosts; nil when it lacks nothing.
-func Missing() error {
-	var lacks []error
-	if os.Getuid() != 0 {
-		lacks = append(lacks, errors.New("root"))
-	}
-	for _, program := range []string{"systemd-nspawn", "nsenter", "journalctl", "tar"} {
-		if !inPath(program) {
-			lacks = append(lacks, errors.New(program))
-		}
-	}
-	if len(lacks) == 0 {
-		return nil
-	}
-	return fmt.Errorf("starting hosts in containers needs: %w", errors.Join(lacks...))
 }
 
 // Start lays out a host's disk with its first system and turns the power on. It returns while the host still

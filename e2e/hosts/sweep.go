@@ -3,7 +3,6 @@ package hosts
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -49,9 +48,4 @@ func sweep() {
 			_ = os.RemoveAll(folder)
 		}
 	}
-}
-
-func inPath(program string) bool {
-	_, err := exec.LookPath(program)
-	return err == nil
 }
