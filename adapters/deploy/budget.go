@@ -10,17 +10,15 @@ import (
 type Budget struct {
 	Entries int   // in all layers together
 	Bytes   int64 // of all files in all layers together, unpacked
-	Ratio   int64 // unpacked bytes for each compressed one, of a layer above RatioFree
+	Ratio   int64 // unpacked bytes for each compressed one, of a layer that unpacks to more than Small
+	Small   int64 // bytes that a layer may unpack to whatever its ratio: a few zeros do no harm
 	Depth   int   // folders above an entry
 	Record  int64 // bytes of names, links and attributes of all layers together: these are held in memory
 }
 
-// ratioFree is how far a layer may unpack whatever its ratio: a small layer of zeros does no harm.
-const ratioFree = 64 << 20
-
 // DefaultBudget is several times what the largest real systems need.
 func DefaultBudget() Budget {
-	return Budget{Entries: 500_000, Bytes: 64 << 30, Ratio: 200, Depth: 128, Record: 64 << 20}
+	return Budget{Entries: 500_000, Bytes: 64 << 30, Ratio: 200, Small: 64 << 20, Depth: 128, Record: 64 << 20}
 }
 
 // badImage is what an image that nobody should run is refused with.

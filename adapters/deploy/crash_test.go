@@ -171,7 +171,7 @@ func smallDisk(t *testing.T, size int64) string {
 }
 
 func TestADiskThatFillsUpPublishesNothingAndGivesItsRoomBack(t *testing.T) {
-	at := smallDisk(t, 96)
+	at := smallDisk(t, 64)
 	is := is.New(t)
 	h := newHost(t, func(c *deploy.Config) { c.Root, c.Free = filepath.Join(at, "elemental"), nil })
 	v1 := h.put("v1", system(t, "1"))
@@ -184,10 +184,10 @@ func TestADiskThatFillsUpPublishesNothingAndGivesItsRoomBack(t *testing.T) {
 	before := free()
 	// It compresses so well that no plan could know.
 	var items []item
-	for n := range 60 {
+	for n := range 40 {
 		items = append(items, item{name: fmt.Sprint("zeros-", n), content: strings.Repeat(string(rune('a'+n%26)), 2<<20), time: testTime.Add(time.Duration(n) * time.Hour)})
 	}
-	failure := failureOf(t, h.stage(h.put("big", system(t, "2"), layer(t, items[:30]...), layer(t, items[30:]...))))
+	failure := failureOf(t, h.stage(h.put("big", system(t, "2"), layer(t, items[:20]...), layer(t, items[20:]...))))
 	is.Equal(failure.Class, core.FailureFailed)
 	is.Equal(failure.Reason, deploy.ReasonDiskFull)
 	is.Equal(h.observe(v1).Verdict, core.VerdictSatisfied)
@@ -195,6 +195,24 @@ func TestADiskThatFillsUpPublishesNothingAndGivesItsRoomBack(t *testing.T) {
 	h.update(h.put("v3", system(t, "3")))
 	is.Equal(h.observe("fake://v3").Verdict, core.VerdictSatisfied)
 
-	incompressible := h.put("noise", system(t, "4"), layer(t, item{name: "noise", content: noise(40 << 20)}))
+	incompressible := h.put("noise", system(t, "4"), layer(t, item{name: "noise", content: noise(20 << 20)}))
 	is.Equal(failureOf(t, h.stage(incompressible)).Reason, deploy.ReasonDiskFull) // This one the plan knows.
+}
+
+func TestMoreNamesThanAFileSystemAllows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs more names than ext4 gives one file")
+	}
+	at := smallDisk(t, 320)
+	is := is.New(t)
+	h := newHost(t, func(c *deploy.Config) { c.Root = filepath.Join(at, "elemental") })
+	const names = 65_100 // ext4 stops at 65,000.
+	items := make([]item, names)
+	for n := range items {
+		items[n] = item{name: fmt.Sprintf("many/%d/%d", n%100, n), content: "the same"}
+	}
+	h.mustStage(h.put("v1", system(t, "1"), layer(t, items...)))
+	for _, n := range []int{0, names / 2, names - 1} {
+		is.Equal(h.read(h.next(), "root", items[n].name), "the same")
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"golang.org/x/sys/unix"
 
 	"elemental/adapters/deploy"
 	"elemental/core"
@@ -129,7 +130,7 @@ func newHost(t *testing.T, change ...func(*deploy.Config)) *host {
 	}
 	h := &host{t: t, is: is.NewRelaxed(t), images: &portstest.Images{}, loader: &portstest.BootLoader{}, free: 1 << 40}
 	config := deploy.Config{
-		Root: filepath.Join(t.TempDir(), "elemental"), Boot: t.TempDir(), Kernel: deploy.KernelNone, Architecture: "amd64",
+		Kernel: deploy.KernelNone, Architecture: "amd64",
 		Images: h.images, Loader: h.loader, FetchTimeout: 2 * time.Second, HealthTimeout: 5 * time.Second,
 		Now:  func() time.Time { return testTime.Add(time.Duration(h.clock.Add(1)) * time.Second) },
 		Free: func(string) (uint64, error) { return h.free, nil },
@@ -138,12 +139,35 @@ func newHost(t *testing.T, change ...func(*deploy.Config)) *host {
 	for _, c := range change {
 		c(&config)
 	}
+	if config.Root == "" {
+		config.Root = filepath.Join(scratch(t), "elemental")
+	}
+	if config.Boot == "" {
+		config.Boot = scratch(t)
+	}
 	engine, err := deploy.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.Engine = engine
 	return h
+}
+
+// scratch is a folder in memory, where there is one: on a disk, syncing the rest of the machine's file system is what
+// would take the time. The tests of kills and of full disks have real ones.
+func scratch(t *testing.T) string {
+	t.Helper()
+	at, err := os.MkdirTemp("/dev/shm", "elemental-test-")
+	if err != nil || unix.Setxattr(at, "user.test", nil, 0) != nil {
+		_ = os.Remove(at)
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(at); err != nil {
+			t.Error(err)
+		}
+	})
+	return at
 }
 
 type testWriter struct{ t *testing.T }

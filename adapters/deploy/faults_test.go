@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -126,7 +127,7 @@ func TestARegistryThatCanNotResumeIsAskedFromTheStart(t *testing.T) {
 
 func TestARegistryThatComesBackIsWaitedForAndOneThatDoesNotIsRetryable(t *testing.T) {
 	is := is.New(t)
-	h := newHost(t)
+	h := newHost(t, func(c *deploy.Config) { c.FetchTimeout = 500 * time.Millisecond })
 	reference := h.put("v1", system(t, "1"))
 	away := core.Failure{Class: core.FailureRetryable, Reason: ports.ReasonRegistryUnavailable, Message: "away"}
 	times := 0

@@ -14,7 +14,7 @@ import (
 
 // fuzzBudget keeps one run of a fuzz target small.
 func fuzzBudget() Budget {
-	return Budget{Entries: 200, Bytes: 1 << 20, Ratio: 10, Depth: 16, Record: 64 << 10}
+	return Budget{Entries: 200, Bytes: 1 << 20, Ratio: 10, Small: 1 << 20, Depth: 16, Record: 64 << 10}
 }
 
 // FuzzLayer reads tars that others made, puts them on top of a small tree, and lays that down: nothing may panic,

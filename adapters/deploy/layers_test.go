@@ -234,7 +234,7 @@ func TestLinksThatClimbStayInside(t *testing.T) {
 func TestBombsAreRefused(t *testing.T) {
 	small := func(c *deploy.Config) {
 		c.Budget = deploy.DefaultBudget()
-		c.Budget.Entries, c.Budget.Bytes, c.Budget.Record = 200, 80<<20, 32<<10
+		c.Budget.Entries, c.Budget.Bytes, c.Budget.Record, c.Budget.Small = 200, 4<<20, 32<<10, 1<<20
 	}
 	many := make([]item, 300)
 	for n := range many {
@@ -243,8 +243,8 @@ func TestBombsAreRefused(t *testing.T) {
 	for what, layers := range map[string][][]byte{
 		"too many entries":             {layer(t, many...)},
 		"too many in several layers":   {layer(t, many[:150]...), layer(t, many[150:]...)},
-		"too many bytes":               {layer(t, item{name: "a", content: strings.Repeat("\x00", 81<<20)})},
-		"too much of one byte":         {layer(t, item{name: "a", content: strings.Repeat("\x00", 70<<20)})},
+		"too many bytes":               {layer(t, item{name: "a", content: noise(5 << 20)})},
+		"too much of one byte":         {layer(t, item{name: "a", content: strings.Repeat("\x00", 3<<20)})},
 		"too many bytes of attributes": {layer(t, item{name: "a", xattrs: map[string]string{"user.a": strings.Repeat("x", 33<<10)}})},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"elemental/core"
@@ -35,13 +37,8 @@ func (e *Engine) Unstage(ctx context.Context) error {
 
 // Confirm ends the trial of the running system once its health checks hold, and then collects what is no longer
 // needed. A system that is not on trial is confirmed already. One that is not healthy stays on trial, and why is
-// written down where it survives the fallback.
+// written down where it survives the fallback. Others may confirm at the same time: the checks hold no lock.
 func (e *Engine) Confirm(ctx context.Context, request ports.Request) error {
-	unlock, err := e.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	now, err := e.look(ctx)
 	if err != nil {
 		return err
@@ -62,11 +59,27 @@ func (e *Engine) Confirm(ctx context.Context, request ports.Request) error {
 		}
 		return core.Failure{Class: core.FailureFailed, Reason: ReasonUnhealthy, Message: err.Error()}
 	}
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if now, err = e.look(ctx); err != nil || !now.onTrial() {
+		return err
+	}
+	return e.keep(ctx, now)
+}
+
+// keep ends the trial of the running system.
+func (e *Engine) keep(ctx context.Context, now state) error {
 	if err := e.Loader.Confirm(ctx, now.booted); err != nil {
 		return fmt.Errorf("confirming deployment %s: %w", now.booted, err)
 	}
 	e.Log.Info("confirmed", "deployment", now.booted)
 	// From here on nothing is an error: the system is good, and what is left over is tried again next time.
+	if err := os.Remove(e.deployment(now.booted, failureFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		e.Log.Warn("forgetting why an earlier boot was not healthy", "error", err)
+	}
 	if r := now.records[now.booted]; r.UpgradeRecovery && !r.Recovery {
 		if err := e.setRecovery(now, now.booted); err != nil {
 			e.Log.Warn("renewing the recovery system", "error", err)

@@ -133,6 +133,7 @@ func TestHealthChecks(t *testing.T) {
 		"a unit that is not there":    {map[string]any{"unit": "no-such-unit.service", "timeout": "200ms"}, false},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			is := is.New(t)
 			h := newHost(t)
 			h.install(h.put("v1", system(t, "1")))
@@ -165,6 +166,8 @@ func TestHealthChecksThatWereCorrectedCount(t *testing.T) {
 	is.True(h.Confirm(t.Context(), wrong) != nil)
 	is.True(h.Confirm(t.Context(), request("fake://other")) != nil) // Another version's checks say nothing of this one.
 	is.NoErr(h.Confirm(t.Context(), withChecks(v2)))
+	is.NoErr(h.Confirm(t.Context(), withChecks(v2))) // It is confirmed already.
+	is.True(!exists(t, h.path("deployments", h.next(), "failure")))
 }
 
 func TestATagThatMoved(t *testing.T) {

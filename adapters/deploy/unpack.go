@@ -106,7 +106,7 @@ func unpackLayer(ctx context.Context, blob io.Reader, layer ports.Layer, objects
 		return wrapLayer(layer, err)
 	}
 	defer done()
-	limit := min(spent.budget.Bytes+int64(spent.budget.Entries)*2048, max(ratioFree, layer.Size*spent.budget.Ratio))
+	limit := min(spent.budget.Bytes+int64(spent.budget.Entries)*2048, max(spent.budget.Small, layer.Size*spent.budget.Ratio))
 	hash := sha256.New()
 	content := io.TeeReader(&capped{plain, limit}, hash)
 	out, err := newRecordWriter(record)
