@@ -9,7 +9,8 @@ import (
 // Plugin makes an OS version true on this host. Only the plugin knows what a version is.
 //
 // An error that is, or wraps, a core.Failure says what it means for the next attempt; any other error
-// is a plugin that broke, and counts as core.FailureFailed.
+// is a plugin that broke, and counts as core.FailureFailed. Where the context ended first, the error is the
+// context's, and no plugin is to blame.
 type Plugin interface {
 	// Describe says what the plugin is and can.
 	Describe(ctx context.Context) (Description, error)

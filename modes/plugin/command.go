@@ -14,10 +14,11 @@ import (
 // Command serves one verb of one built-in plugin: the request comes on standard input.
 func Command() *cli.Command {
 	return &cli.Command{
-		Name:      "plugin",
-		Hidden:    true,
-		Usage:     "serve one verb of a built-in plugin",
-		ArgsUsage: "NAME VERB",
+		Name:        "plugin",
+		Hidden:      true,
+		Usage:       "serve one verb of a built-in plugin",
+		ArgsUsage:   "NAME VERB",
+		Subcommands: []*cli.Command{testCommand()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
 				return cli.Exit("elemental plugin needs two arguments, the plugin's name and the verb; the request is read from standard input", 2)

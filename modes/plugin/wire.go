@@ -3,6 +3,9 @@ package plugin
 import (
 	"context"
 	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
 
 	"elemental/adapters/plugin"
 	"elemental/adapters/plugin/dummy"
@@ -23,4 +26,14 @@ func builtins() map[string]opener {
 
 func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, open opener) error {
 	return plugin.Serve(ctx, stdin, stdout, open)
+}
+
+// runner runs the plugin of its author, who may stand in its folder.
+func runner(path, workDir string, log io.Writer) ports.Plugin {
+	if whole, err := filepath.Abs(path); err == nil && strings.Contains(path, "/") {
+		path = whole
+	}
+	return plugin.NewRunner(plugin.Config{
+		Name: path, WorkDir: workDir, Builtins: Names(), Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
 }
