@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-
-	"github.com/go-logr/logr"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
 	"elemental/core"
@@ -49,7 +48,9 @@ func (w *world) cached() (client.Client, *atomic.Int64) {
 	go func() { ended <- m.Start(ctx) }()
 	w.t.Cleanup(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			w.t.Errorf("the cache ended with %v", err)
+		}
 	})
 	w.True(m.GetCache().WaitForCacheSync(ctx))
 	return m.GetClient(), count
