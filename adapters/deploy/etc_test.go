@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"golang.org/x/sys/unix"
 
 	"elemental/ports"
 )
@@ -17,7 +18,7 @@ func TestWhatTheAdministratorChangedIsCarriedOver(t *testing.T) {
 	h := newHost(t)
 	common := []item{
 		folder("etc/d/"), {name: "etc/d/unit", content: "default\n"}, {name: "etc/removed", content: "x"}, {name: "etc/both", content: "1"},
-		{name: "etc/mode", content: "x"}, symlink("etc/localtime", "/usr/share/zoneinfo/UTC"), {name: "etc/removed-and-changed", content: "1"},
+		{name: "etc/mode", content: "x", xattrs: map[string]string{"user.note": "kept", "user.empty": ""}}, symlink("etc/localtime", "/usr/share/zoneinfo/UTC"), {name: "etc/removed-and-changed", content: "1"},
 		folder("etc/becomes-link/"), {name: "etc/becomes-link/mine", content: "default"},
 	}
 	v1 := h.put("v1", system(t, "1", common...))
@@ -65,6 +66,10 @@ func TestWhatTheAdministratorChangedIsCarriedOver(t *testing.T) {
 		return info.Mode().Perm()
 	}
 	is.Equal(mode("mode"), os.FileMode(0o600))
+	value := make([]byte, 10)
+	n, err := unix.Lgetxattr(own("mode"), "user.note", value)
+	is.NoErr(err)
+	is.Equal(string(value[:n]), "kept")
 	is.Equal(mode("d"), os.FileMode(0o700))
 	is.Equal(mode("fresh/deep/file"), os.FileMode(0o600))
 	link, err := os.Readlink(own("localtime"))

@@ -85,7 +85,7 @@ func runProgram(ctx context.Context, program string, arguments ...string) error 
 	var output tail
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Run(); err != nil {
-		if text := strings.TrimSpace(output.String()); text != "" {
+		if text := strings.TrimSpace(output.kept.String()); text != "" {
 			return fmt.Errorf("%w: %s", err, text)
 		}
 		return err
@@ -93,15 +93,15 @@ func runProgram(ctx context.Context, program string, arguments ...string) error 
 	return nil
 }
 
-// tail keeps the end of what a program says.
-type tail struct{ bytes.Buffer }
+// tail keeps the end of what a program says. The buffer is hidden: its other methods would keep all of it.
+type tail struct{ kept bytes.Buffer }
 
 const tailSize = 512
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.Buffer.Write(p[max(0, len(p)-tailSize):])
-	if over := t.Len() - tailSize; over > 0 {
-		t.Next(over)
+	t.kept.Write(p[max(0, len(p)-tailSize):])
+	if over := t.kept.Len() - tailSize; over > 0 {
+		t.kept.Next(over)
 	}
 	return len(p), nil
 }

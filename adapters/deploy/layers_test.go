@@ -89,7 +89,7 @@ func TestAllThatAFileIsIsKept(t *testing.T) {
 		item{name: "capable", content: "x", mode: 0o755, xattrs: map[string]string{"security.capability": capability, "user.note": "a\x00b"}},
 		item{name: "folder/", kind: tar.TypeDir, mode: 0o1770, uid: 9, time: when, xattrs: map[string]string{"user.note": "folder"}},
 		item{name: "folder/late", content: "x"},
-		item{name: "link", kind: tar.TypeSymlink, link: "/absolute/../to nowhere", uid: 3, time: when},
+		item{name: "link", kind: tar.TypeSymlink, link: "/absolute/../to nowhere", uid: 3, time: when, xattrs: map[string]string{"security.selinux": "system_u:object_r:etc_t:s0"}},
 		item{name: "null", kind: tar.TypeChar, mode: 0o666, major: 1, minor: 3},
 		item{name: "disk", kind: tar.TypeBlock, mode: 0o660, major: 8, minor: 17},
 		item{name: "pipe", kind: tar.TypeFifo, mode: 0o622},
@@ -117,7 +117,7 @@ func TestAllThatAFileIsIsKept(t *testing.T) {
 	is.True(exists(t, filepath.Join(root, "latin1-\xe9")))
 	is.Equal(stat("empty").Size, int64(0))
 	for at, attributes := range map[string]map[string]string{
-		"capable": {"security.capability": capability, "user.note": "a\x00b"}, "folder": {"user.note": "folder"},
+		"capable": {"security.capability": capability, "user.note": "a\x00b"}, "folder": {"user.note": "folder"}, "link": {"security.selinux": "system_u:object_r:etc_t:s0"},
 	} {
 		for key, want := range attributes {
 			value := make([]byte, 100)

@@ -84,7 +84,7 @@ func TestWhyATrialFellSurvivesTheFall(t *testing.T) {
 	h := newHost(t)
 	v1, v2 := h.put("v1", system(t, "1")), h.put("v2", system(t, "2"))
 	h.install(v1)
-	asked := withChecks(v2, map[string]any{"command": []string{"sh", "-c", "echo the disk is upside down; exit 3"}, "timeout": "150ms"})
+	asked := withChecks(v2, map[string]any{"command": []string{"sh", "-c", "yes | head -c 1000000; echo the disk is upside down; exit 3"}, "timeout": "150ms"})
 	is.NoErr(h.Stage(t.Context(), asked, nil))
 	for range 3 {
 		h.boot()
@@ -97,6 +97,7 @@ func TestWhyATrialFellSurvivesTheFall(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(seen.Verdict, core.VerdictRolledBack)
 	is.True(strings.Contains(seen.Detail, "upside down"))
+	is.True(len(seen.Detail) < 1000) // Of all that a check says, the end is kept.
 
 	is.NoErr(h.Stage(t.Context(), withChecks(v2), nil))
 	for range 4 {

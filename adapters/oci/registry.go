@@ -157,13 +157,13 @@ func readCredentials(file, registry string) (authn.Authenticator, error) {
 		return authn.Anonymous, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the credentials of registries: %w", err)
+		return nil, badCredentials("%v", err)
 	}
 	var read struct {
 		Auths map[string]authn.AuthConfig `json:"auths"`
 	}
 	if err := json.Unmarshal(content, &read); err != nil {
-		return nil, fmt.Errorf("reading the credentials of registries: %s is not an auth.json", file) // The cause may quote them.
+		return nil, badCredentials("%s is not an auth.json", file) // The cause may quote them.
 	}
 	found, ok := read.Auths[registry]
 	if !ok {
@@ -173,9 +173,17 @@ func readCredentials(file, registry string) (authn.Authenticator, error) {
 		plain, err := base64.StdEncoding.DecodeString(found.Auth)
 		user, password, both := strings.Cut(string(plain), ":")
 		if err != nil || !both {
-			return nil, fmt.Errorf("reading the credentials of registries: %s: auth of %s is not the base64 of USER:PASSWORD", file, registry)
+			return nil, badCredentials("%s: auth of %s is not the base64 of USER:PASSWORD", file, registry)
 		}
 		found.Username, found.Password = user, password
 	}
 	return authn.FromConfig(found), nil
+}
+
+// badCredentials is an error of the host's own configuration: the request is not at fault, and waiting does not help.
+func badCredentials(format string, args ...any) core.Failure {
+	return core.Failure{
+		Class: core.FailureFailed, Reason: ports.ReasonRegistryDenied,
+		Message: "reading this host's credentials of registries: " + fmt.Sprintf(format, args...),
+	}
 }

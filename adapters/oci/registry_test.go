@@ -18,7 +18,11 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/matryer/is"
 
 	"elemental/adapters/oci"
@@ -274,6 +278,56 @@ func TestADamagedManifestOrConfigurationIsRefused(t *testing.T) {
 		is.Equal(failureOf(t, err).Reason, "DigestMismatch")
 		return os.WriteFile(file, content, 0o600)
 	}))
+}
+
+func TestCredentialsThatCanNotBeReadAreNotQuoted(t *testing.T) {
+	is := is.New(t)
+	_, host := newRegistry(t)
+	for _, content := range []string{`{"auths":"secret"}`, `{"auths":{"` + host + `":{"auth":"c2VjcmV0"}}}`, `secret`} {
+		file := filepath.Join(t.TempDir(), "auth.json")
+		must(t, os.WriteFile(file, []byte(content), 0o600))
+		_, err := oci.New(oci.Config{PlainHTTP: []string{host}, Credentials: file}).Resolve(t.Context(), "oci://"+host+"/os/test:v1", "amd64")
+		failure := failureOf(t, err)
+		is.Equal(failure.Class, core.FailureFailed)
+		is.Equal(failure.Reason, ports.ReasonRegistryDenied)
+		is.True(strings.Contains(failure.Message, file) && !strings.Contains(failure.Message, "secret") && !strings.Contains(failure.Message, "c2VjcmV0"))
+	}
+}
+
+func TestAnAttestationIsNoImage(t *testing.T) {
+	is := is.New(t)
+	_, host := newRegistry(t)
+	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for architecture, operatingSystem := range map[string]string{"unknown": "unknown", "amd64": "linux", "arm64": "linux"} {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: build(t, architecture, []byte(architecture)), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: operatingSystem, Architecture: architecture}},
+		})
+	}
+	at, err := name.NewTag(host + "/os/test:v1")
+	is.NoErr(err)
+	is.NoErr(remote.WriteIndex(at, index))
+	images := oci.New(oci.Config{PlainHTTP: []string{host}})
+	image, err := images.Resolve(t.Context(), "oci://"+at.String(), "amd64")
+	is.NoErr(err)
+	is.Equal(image.Layers[0].DiffID, portstest.Digest([]byte("amd64")))
+	_, err = images.Resolve(t.Context(), "oci://"+at.String(), "riscv64")
+	failure := failureOf(t, err)
+	is.Equal(failure.Reason, ports.ReasonArchitectureMismatch)
+	is.True(strings.Contains(failure.Message, "amd64, arm64") && !strings.Contains(failure.Message, "unknown"))
+}
+
+func TestALayoutOfOneImageNeedsNoTag(t *testing.T) {
+	is := is.New(t)
+	at := filepath.Join(t.TempDir(), "layout")
+	shelf := layoutShelf{architectures{}, at}
+	shelf.Put(t, "v1", "amd64", []byte("x"))
+	_, err := oci.New(oci.Config{}).Resolve(t.Context(), "oci-layout:"+at, "amd64")
+	is.NoErr(err)
+	shelf.Put(t, "v2", "amd64", []byte("y"))
+	_, err = oci.New(oci.Config{}).Resolve(t.Context(), "oci-layout:"+at, "amd64")
+	failure := failureOf(t, err)
+	is.Equal(failure.Reason, ports.ReasonMalformedReference)
+	is.True(strings.Contains(failure.Message, "v1") && strings.Contains(failure.Message, "v2"))
 }
 
 func TestALayoutThatIsNotThereIsNotFound(t *testing.T) {
