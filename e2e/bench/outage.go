@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"elemental/adapters/kubernetes/api/v1beta1"
+)
+
+const (
+	outage  = 30 * time.Second
+	outages = 3
+)
+
+// takeOutages stops the API server, and measures how soon after its return the controller works.
+func (b *bench) takeOutages(ctx context.Context) error {
+	if err := b.scale(ctx); err != nil {
+		return err
+	}
+	var took []time.Duration
+	for n := range outages {
+		b.now("keeps the API server away for %s, %d of %d times so far", outage, n, outages)
+		b.Cluster.StopAPIServer()
+		if err := until(ctx, time.Now().Add(outage)); err != nil {
+			return err
+		}
+		b.now("starts the API server again")
+		if err := b.Cluster.StartAPIServer(ctx); err != nil {
+			return err
+		}
+		recovered, err := b.firstForwarded(ctx, 100+n)
+		if err != nil {
+			return err
+		}
+		took = append(took, recovered)
+	}
+	b.figure("outage_recovery_s", median(took).Seconds(),
+		"API server stopped for %s: from its serving all resources again, at which moment one of %d machines is changed, until that stands in the host's spec; %d hosts, no leader election; median of %s",
+		outage, manyMachines, manyHosts, spread(took))
+	return nil
+}
+
+// firstForwarded changes a machine and waits until the controller has forwarded that.
+func (b *bench) firstForwarded(ctx context.Context, round int) (time.Duration, error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	// The first calls may meet connections that the outage has cut, or roles that are not known yet.
+	for {
+		err := b.patchMachine(ctx, 0, round)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return 0, fmt.Errorf("changing a machine after the outage: %w", err)
+		}
+		if err := until(ctx, time.Now().Add(20*time.Millisecond)); err != nil {
+			return 0, err
+		}
+	}
+	err := b.watchHosts(ctx, scaleNamespace, hostName(0), func(h *v1beta1.ElementalHost) bool {
+		has := h.Spec.OSVersionManagement
+		return has != nil && string(has.Raw) == wish(round)
+	})
+	return time.Since(began), err
+}
