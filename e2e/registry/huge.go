@@ -5,15 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// PushHuge publishes an image whose manifest announces a layer of so many bytes, which nobody has. What looks at
-// the size before it fetches never learns that.
-func (r *Registry) PushHuge(ctx context.Context, tag string, like v1.Image, size int64) (Pushed, error) {
+// PushHuge publishes an image whose manifest announces so many layers of so many bytes, which nobody has. What
+// looks at the size before it fetches never learns that.
+func (r *Registry) PushHuge(ctx context.Context, tag string, like v1.Image, layers int, size int64) (Pushed, error) {
 	pushed, err := r.Push(ctx, tag, like)
 	if err != nil {
 		return Pushed{}, err
@@ -22,11 +24,29 @@ func (r *Registry) PushHuge(ctx context.Context, tag string, like v1.Image, size
 	if err != nil {
 		return Pushed{}, err
 	}
-	manifest = manifest.DeepCopy()
-	top := &manifest.Layers[len(manifest.Layers)-1]
-	top.Size, top.Digest.Hex = size, strings.Repeat("0", 64)
-	text, err := json.Marshal(manifest)
+	config, err := like.ConfigFile()
 	if err != nil {
+		return Pushed{}, err
+	}
+	manifest, config = manifest.DeepCopy(), config.DeepCopy()
+	manifest.Layers, config.RootFS.DiffIDs = nil, nil
+	for i := range layers {
+		nobodys := v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%064x", i)}
+		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: types.OCILayer, Size: size, Digest: nobodys})
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, nobodys)
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		return Pushed{}, err
+	}
+	manifest.Config.Size = int64(len(text))
+	if manifest.Config.Digest, _, err = v1.SHA256(bytes.NewReader(text)); err != nil {
+		return Pushed{}, err
+	}
+	if err := r.blobs.Put(ctx, "", manifest.Config.Digest, io.NopCloser(bytes.NewReader(text))); err != nil {
+		return Pushed{}, err
+	}
+	if text, err = json.Marshal(manifest); err != nil {
 		return Pushed{}, err
 	}
 	repository, version, _ := strings.Cut(tag, ":")
