@@ -6,8 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -141,78 +139,4 @@ func (f firmware) next(t *testing.T) string {
 		t.Fatalf("no boot entries: %v", err)
 	}
 	return entries[0].Deployment
-}
-
-// smallDisk mounts a file system of so many MiB.
-func smallDisk(t *testing.T, size int64) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("only root can mount a small disk")
-	}
-	file, at := filepath.Join(t.TempDir(), "disk"), t.TempDir()
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(file, size<<20); err != nil {
-		t.Fatal(err)
-	}
-	for _, command := range []string{"mkfs.ext4 -q -m 0 " + file, "mount -o loop " + file + " " + at} {
-		words := strings.Fields(command)
-		if output, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("no small disk can be made here: %s: %v: %s", command, err, output)
-		}
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(at, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return at
-}
-
-func TestADiskThatFillsUpPublishesNothingAndGivesItsRoomBack(t *testing.T) {
-	at := smallDisk(t, 64)
-	is := is.New(t)
-	h := newHost(t, func(c *deploy.Config) { c.Root, c.Free = filepath.Join(at, "elemental"), nil })
-	v1 := h.put("v1", system(t, "1"))
-	h.install(v1)
-	free := func() uint64 {
-		var state syscall.Statfs_t
-		is.NoErr(syscall.Statfs(at, &state))
-		return state.Bavail * uint64(state.Bsize)
-	}
-	before := free()
-	// It compresses so well that no plan could know.
-	var items []item
-	for n := range 40 {
-		items = append(items, item{name: fmt.Sprint("zeros-", n), content: strings.Repeat(string(rune('a'+n%26)), 2<<20), time: testTime.Add(time.Duration(n) * time.Hour)})
-	}
-	failure := failureOf(t, h.stage(h.put("big", system(t, "2"), layer(t, items[:20]...), layer(t, items[20:]...))))
-	is.Equal(failure.Class, core.FailureFailed)
-	is.Equal(failure.Reason, deploy.ReasonDiskFull)
-	is.Equal(h.observe(v1).Verdict, core.VerdictSatisfied)
-	is.True(free()+1<<20 > before)
-	h.update(h.put("v3", system(t, "3")))
-	is.Equal(h.observe("fake://v3").Verdict, core.VerdictSatisfied)
-
-	incompressible := h.put("noise", system(t, "4"), layer(t, item{name: "noise", content: noise(20 << 20)}))
-	is.Equal(failureOf(t, h.stage(incompressible)).Reason, deploy.ReasonDiskFull) // This one the plan knows.
-}
-
-func TestMoreNamesThanAFileSystemAllows(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it needs more names than ext4 gives one file")
-	}
-	at := smallDisk(t, 320)
-	is := is.New(t)
-	h := newHost(t, func(c *deploy.Config) { c.Root = filepath.Join(at, "elemental") })
-	const names = 65_100 // ext4 stops at 65,000.
-	items := make([]item, names)
-	for n := range items {
-		items[n] = item{name: fmt.Sprintf("many/%d/%d", n%100, n), content: "the same"}
-	}
-	h.mustStage(h.put("v1", system(t, "1"), layer(t, items...)))
-	for _, n := range []int{0, names / 2, names - 1} {
-		is.Equal(h.read(h.next(), "root", items[n].name), "the same")
-	}
 }
