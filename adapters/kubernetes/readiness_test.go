@@ -31,7 +31,9 @@ func TestAMachineNeverSpeaksBeforeItsHost(t *testing.T) {
 			},
 		}
 	}
-	says := func(p pair, reason string) { p.host.Status.Conditions[0].Status, p.host.Status.Conditions[0].Reason = "False", reason }
+	says := func(p pair, reason string) {
+		p.host.Status.Conditions[0].Status, p.host.Status.Conditions[0].Reason = "False", reason
+	}
 	for name, row := range map[string]struct {
 		change     func(*pair)
 		status     core.ConditionStatus
