@@ -54,7 +54,9 @@ func (b *bench) scale(ctx context.Context) error {
 	defer all.Stop()
 	began = time.Now()
 	reported := make(chan error, 1)
-	go func() { reported <- each(ctx, manyHosts, func(i int) error { return b.reportAsAgent(ctx, hostName(i)) }) }()
+	go func() {
+		reported <- each(ctx, manyHosts, func(i int) error { return b.reportAsAgent(ctx, hostName(i)) })
+	}()
 	done := map[string]bool{}
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -57,6 +57,9 @@ func (f *figures) now(format string, args ...any) {
 	fmt.Fprintf(f.progress, "  %s\n", f.doing)
 }
 
+// skip says which figure is not taken, and why.
+func (f *figures) skip(what string, why error) { f.now("skips %s: %v", what, why) }
+
 // figure prints a measured value and how it was taken. The machine's load belongs to it: others work on it, too.
 func (f *figures) figure(name string, value float64, format string, args ...any) {
 	f.mu.Lock()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -14,6 +13,8 @@ import (
 
 // upgrades is how often a host goes from one version to the other.
 const upgrades = 5
+
+const firstVersion = "v1" // of the system with which a host is installed
 
 // upgrade is the course of one.
 type upgrade struct {
@@ -36,7 +37,7 @@ type upgrader struct {
 // takeUpgrades upgrades a host in a container, forth and back.
 func (b *bench) takeUpgrades(ctx context.Context) error {
 	if err := hosts.Missing(); err != nil {
-		fmt.Fprintf(os.Stderr, "  patch_to_ready_s is skipped: %v\n", err)
+		b.skip("patch_to_ready_s", err)
 		return nil
 	}
 	u := &upgrader{bench: b, name: "upgraded"}
@@ -60,17 +61,28 @@ func (b *bench) takeUpgrades(ctx context.Context) error {
 	return nil
 }
 
+// pushSystems publishes two systems that differ in their last layer.
+func (b *bench) pushSystems(ctx context.Context) ([2]registry.Pushed, error) {
+	if b.Images == nil {
+		if err := b.StartRegistry(); err != nil {
+			return [2]registry.Pushed{}, err
+		}
+	}
+	var pushed [2]registry.Pushed
+	for i, version := range []string{firstVersion, "v2"} {
+		var err error
+		if pushed[i], err = b.Push(ctx, "system:"+version, registry.System{Version: version}); err != nil {
+			return pushed, err
+		}
+	}
+	return pushed, nil
+}
+
 func (u *upgrader) start(ctx context.Context) error {
 	u.now("pushes two systems")
-	if err := u.StartRegistry(); err != nil {
+	var err error
+	if u.systems, err = u.pushSystems(ctx); err != nil {
 		return err
-	}
-	first := registry.System{Version: "v1"}
-	for i, system := range []registry.System{first, {Version: "v2"}} {
-		var err error
-		if u.systems[i], err = u.Push(ctx, "system:"+system.Version, system); err != nil {
-			return err
-		}
 	}
 	u.now("installs a host")
 	if _, err := u.Cluster.Kubectl(ctx, "create", "namespace", upgradeNamespace); err != nil {
@@ -80,7 +92,7 @@ func (u *upgrader) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if u.machine, err = u.StartHost(ctx, config, first, u.systems[0].Reference); err != nil {
+	if u.machine, err = u.StartHost(ctx, config, registry.System{Version: firstVersion}, u.systems[0].Reference); err != nil {
 		return err
 	}
 	u.later(u.machine.Remove)
