@@ -62,6 +62,7 @@ func (j Journal) Begin(verb Verb, boot string, now time.Time) Journal {
 		j.Begun, j.LastAttempt = true, now
 	case VerbBootstrap:
 		j.BootstrapBoot, j.BootstrapAt = boot, now
+	default: // Of the others nothing need be known.
 	}
 	return j
 }
@@ -91,6 +92,7 @@ func (j Journal) Succeed(verb Verb) Journal {
 		j.Attempts++
 	case VerbUnstage:
 		j.Unstages++
+	default: // What the others changed is observed.
 	}
 	return j
 }
@@ -113,6 +115,7 @@ func (j Journal) Fail(verb Verb, f Failure, now time.Time, jitter float64) Journ
 		if f.Class == FailureRetryable { // Someone holds it up: it was not had yet.
 			j.RestartBoot, j.RestartAt = "", time.Time{}
 		}
+	default: // The trouble says it all.
 	}
 	j.Trouble = Trouble{Failure: f, Verb: verb, Failures: failures, NotBefore: now.Add(Backoff(failures, jitter))}
 	return j

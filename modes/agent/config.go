@@ -14,19 +14,19 @@ import (
 
 // Config is the host's own word on its agent. Nothing remote changes it.
 type Config struct {
-	Cluster ClusterConfig `yaml:"cluster"`
-	Agent   AgentConfig   `yaml:"agent"`
+	Cluster clusterConfig `yaml:"cluster"`
+	Agent   agentConfig   `yaml:"agent"`
 }
 
-// ClusterConfig says where the host's object is, and as whom to ask for it.
-type ClusterConfig struct {
+// clusterConfig says where the host's object is, and as whom to ask for it.
+type clusterConfig struct {
 	Kubeconfig string `yaml:"kubeconfig"`
 	Namespace  string `yaml:"namespace"`
 	Host       string `yaml:"host"`
 }
 
-// AgentConfig says how the agent works.
-type AgentConfig struct {
+// agentConfig says how the agent works.
+type agentConfig struct {
 	WorkDir     string `yaml:"workDir"`
 	OSPlugin    string `yaml:"osPlugin"`
 	MaxAttempts int    `yaml:"maxAttempts"`
@@ -57,8 +57,8 @@ func ReadConfig(path string) (Config, error) {
 
 func parseConfig(text []byte) (Config, error) {
 	config := Config{
-		Cluster: ClusterConfig{Namespace: "default"},
-		Agent: AgentConfig{
+		Cluster: clusterConfig{Namespace: "default"},
+		Agent: agentConfig{
 			WorkDir: "/var/lib/elemental/agent", OSPlugin: "image",
 			MaxAttempts: core.DefaultLimits().Attempts, Restart: restartLogind,
 		},
