@@ -28,6 +28,7 @@ func TestMainJob(t *testing.T) {
 		"requests that can't be":                      badRequests,
 		"a node is updated in place, in both orders":  inPlace,
 		"the command line waits and tells the reason": commandLine,
+		"by hand, without the agent":                  byHand,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -311,6 +312,36 @@ func commandLine(t *testing.T, s *setting) {
 	if err != nil || !strings.Contains(said, s.v2.Reference) || !strings.Contains(said, s.v1.Reference) {
 		t.Fatalf("elemental os status does not name what runs and what ran: %v\n%s", err, said)
 	}
+}
+
+func byHand(t *testing.T, s *setting) {
+	st := s.withMachine(t)
+	run := func(command ...string) string {
+		t.Helper()
+		out, err := st.machine.Exec(t.Context(), command...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	run("systemctl", "stop", "elemental-agent")
+	run("elemental", "os", "upgrade", s.v2.Reference)
+	// What is changed between staging and the restart comes along.
+	run("sh", "-c", "echo late > /etc/changed")
+	run("systemctl", "reboot")
+	if err := st.machine.WaitBooted(t.Context(), hosts.DeploymentID(s.v2.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	st.await("v2 is confirmed", func(h host) bool {
+		return h.Status.OSVersion.Booted.Digest == s.v2.Digest && h.answered("NothingRequested")
+	})
+	st.equal("what was changed", run("cat", "/etc/changed"), "late\n")
+	run("elemental", "os", "rollback")
+	run("systemctl", "reboot")
+	if err := st.machine.WaitBooted(t.Context(), hosts.DeploymentID(s.v1.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	st.equal("what runs", st.runs(), "v1")
 }
 
 func badRequests(t *testing.T, s *setting) {

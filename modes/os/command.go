@@ -22,8 +22,9 @@ const (
 func Command() *cli.Command {
 	config := &cli.StringFlag{Name: "config", Value: ConfigPath, Usage: "read the configuration from `FILE`"}
 	return &cli.Command{
-		Name: "os", Usage: "show the operating systems of this host",
+		Name: "os", Usage: "show and change the operating systems of this host",
 		Subcommands: []*cli.Command{
+			upgradeCommand(config), rollbackCommand(config), carryEtcCommand(config),
 			{
 				Name: "status", Usage: "show what runs, what waits, and what can be gone back to",
 				Flags: []cli.Flag{config, &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text or json, as `FORM`"}},

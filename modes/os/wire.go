@@ -2,10 +2,8 @@ package hostos
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 
@@ -74,24 +72,6 @@ func (d deployments) confirm(ctx context.Context, patience time.Duration) error 
 	return engine.Confirm(ctx, ports.Request{})
 }
 
-// blame writes the file in which the engine keeps the reason of a fall.
 func (d deployments) blame(deployment, reason string) error {
-	path := filepath.Join(d.engine.Root, "deployments", deployment, "failure")
-	file, err := os.CreateTemp(filepath.Dir(path), ".failure.*")
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(reason + "\n")
-	err = errors.Join(err, file.Chmod(0o644), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return d.engine.Blame(deployment, reason)
 }
