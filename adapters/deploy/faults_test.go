@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,17 +20,11 @@ import (
 	"elemental/ports"
 )
 
-// noise does not compress.
+// noise does not compress, and is the same every time.
 func noise(n int) string {
-	var out strings.Builder
-	state := uint64(88172645463325252)
-	for out.Len() < n {
-		state ^= state << 13
-		state ^= state >> 7
-		state ^= state << 17
-		out.WriteByte(byte(state))
-	}
-	return out.String()
+	content := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(content) // It never fails.
+	return string(content)
 }
 
 func TestDamagedBlobsAreNeverPublished(t *testing.T) {
