@@ -318,10 +318,7 @@ func (e *explorer) named(w world, d Decision) (string, bool) {
 
 func TestExplorerProvesTheInvariants(t *testing.T) {
 	is := is.New(t)
-	limit := 150_000
-	if racing { // The walk has one goroutine: there is nothing to race with.
-		limit = 15_000
-	}
+	const limit = 150_000
 	start, steps, states := time.Now(), 0, 0
 	for _, temper := range tempers() {
 		e := explore(rules, temper, limit)
