@@ -47,20 +47,18 @@ func (b *bench) scale(ctx context.Context) error {
 	}
 	b.figure("lease_1000_s", time.Since(began).Seconds(), "from the creation of the first of %d ElementalHosts, %d at a time, until the controller has made the Lease of each and it is renewed once", manyHosts, atOnce)
 	b.now("reports as the agents of %d hosts", manyHosts)
-	all, err := b.beginWatch(ctx, scaleNamespace, "")
+	watcher, err := b.beginWatch(ctx, scaleNamespace, "")
 	if err != nil {
 		return err
 	}
-	defer all.Stop()
+	defer watcher.stop()
 	began = time.Now()
 	reported := make(chan error, 1)
 	go func() {
 		reported <- each(ctx, manyHosts, func(i int) error { return b.reportAsAgent(ctx, hostName(i)) })
 	}()
 	done := map[string]bool{}
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err = follow(waiting, all, func(h *v1beta1.ElementalHost) bool {
+	err = watcher.follow(ctx, func(h *v1beta1.ElementalHost) bool {
 		if ready(h) {
 			done[h.Name] = true
 		}

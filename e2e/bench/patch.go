@@ -42,11 +42,11 @@ func (b *bench) takePatches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := b.beginWatch(ctx, patchNamespace, name)
+	watcher, err := b.beginWatch(ctx, patchNamespace, name)
 	if err != nil {
 		return err
 	}
-	defer all.Stop()
+	defer watcher.stop()
 	sent, done := make([]time.Time, patches), make([]time.Duration, patches)
 	for n := range patches {
 		if n%50 == 0 {
@@ -57,9 +57,7 @@ func (b *bench) takePatches(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		waiting, cancel := context.WithTimeout(ctx, patience)
-		err = follow(waiting, all, func(h *v1beta1.ElementalHost) bool { return h.Generation >= generation && ready(h) })
-		cancel()
+		err = watcher.follow(ctx, func(h *v1beta1.ElementalHost) bool { return h.Generation >= generation && ready(h) })
 		if err != nil {
 			return fmt.Errorf("waiting for patch %d: %w; the agent said last:\n%s", n, err, process.Log())
 		}

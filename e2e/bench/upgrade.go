@@ -103,11 +103,11 @@ func (u *upgrader) start(ctx context.Context) error {
 func (u *upgrader) to(ctx context.Context, system int) (upgrade, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	all, err := u.beginWatch(ctx, upgradeNamespace, u.name)
+	watcher, err := u.beginWatch(ctx, upgradeNamespace, u.name)
 	if err != nil {
 		return upgrade{}, err
 	}
-	defer all.Stop()
+	defer watcher.stop()
 
 	course := upgrade{patched: time.Now()}
 	generation, err := u.ask(ctx, upgradeNamespace, u.name, fmt.Sprintf(`{"osVersion":{"imageUri":%q}}`, u.systems[system].Reference))
@@ -121,7 +121,7 @@ func (u *upgrader) to(ctx context.Context, system int) (upgrade, error) {
 		course.ready = time.Now()
 	})
 	before := ""
-	err = follow(ctx, all, func(h *v1beta1.ElementalHost) bool {
+	err = watcher.follow(ctx, func(h *v1beta1.ElementalHost) bool {
 		if h.Status.System == nil || h.Status.OSVersion == nil {
 			return false
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,40 +16,60 @@ import (
 // patience is how long anything may take that is waited for.
 const patience = 3 * time.Minute
 
+// watcher is a watch that is taken up again when the API server ends it, as it does when it has much to do.
+type watcher struct {
+	*bench
+	namespace, name string
+	events          watch.Interface
+}
+
 // watchHosts shows all hosts of a namespace, or the one of that name, as they are and whenever they change, until
 // seen says that it is enough.
 func (b *bench) watchHosts(ctx context.Context, namespace, name string, seen func(*v1beta1.ElementalHost) (enough bool)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	all, err := b.beginWatch(ctx, namespace, name)
+	w, err := b.beginWatch(ctx, namespace, name)
 	if err != nil {
 		return err
 	}
-	defer all.Stop()
-	return follow(ctx, all, seen)
+	defer w.stop()
+	return w.follow(ctx, seen)
 }
 
 // beginWatch returns when the API server has taken up the watch: no later change is missed.
-func (b *bench) beginWatch(ctx context.Context, namespace, name string) (watch.Interface, error) {
-	options := []client.ListOption{client.InNamespace(namespace)}
-	if name != "" {
-		options = append(options, client.MatchingFields{metav1.ObjectNameField: name})
-	}
-	all, err := b.cluster.Watch(ctx, &v1beta1.ElementalHostList{}, options...)
-	if err != nil {
-		return nil, fmt.Errorf("watching ElementalHosts of namespace %s: %w", namespace, err)
-	}
-	return all, nil
+func (b *bench) beginWatch(ctx context.Context, namespace, name string) (*watcher, error) {
+	w := &watcher{bench: b, namespace: namespace, name: name}
+	return w, w.open(ctx)
 }
 
-func follow(ctx context.Context, all watch.Interface, seen func(*v1beta1.ElementalHost) (enough bool)) error {
+func (w *watcher) open(ctx context.Context) error {
+	options := []client.ListOption{client.InNamespace(w.namespace)}
+	if w.name != "" {
+		options = append(options, client.MatchingFields{metav1.ObjectNameField: w.name})
+	}
+	var err error
+	if w.events, err = w.cluster.Watch(ctx, &v1beta1.ElementalHostList{}, options...); err != nil {
+		return fmt.Errorf("watching ElementalHosts of namespace %s: %w", w.namespace, err)
+	}
+	return nil
+}
+
+func (w *watcher) stop() { w.events.Stop() }
+
+// follow shows changes until seen says that it is enough. It may be called again to go on.
+func (w *watcher) follow(ctx context.Context, seen func(*v1beta1.ElementalHost) (enough bool)) error {
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for ElementalHosts: %w", ctx.Err())
-		case event, open := <-all.ResultChan():
+		case <-late.C:
+			return fmt.Errorf("waiting for ElementalHosts: what is waited for did not happen in %s", patience)
+		case event, open := <-w.events.ResultChan():
 			if !open {
-				return errors.New("waiting for ElementalHosts: the watch ended")
+				if err := w.open(ctx); err != nil {
+					return err
+				}
+				continue
 			}
 			if host, ok := event.Object.(*v1beta1.ElementalHost); ok && event.Type != watch.Deleted && seen(host) {
 				return nil
