@@ -94,7 +94,7 @@ var readyOrder = []string{
 // Ready is false and waits for it.
 func SumReady(generation int64, conditions []Condition) Condition {
 	version, spoken := Find(conditions, OSVersionReady)
-	if !spoken || version.Generation < generation {
+	if !spoken || version.Generation != generation {
 		return Condition{
 			Type: Ready, Status: False, Reason: ReasonWaitingForOSReconcile, Generation: version.Generation,
 			Message: "the agent has not yet answered for the current spec of this host",

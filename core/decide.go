@@ -27,6 +27,7 @@ var rules = []rule{
 	{"the host is not registered", unregistered, register},
 	{"a reset is asked for", resetAsked, triggerReset},
 	{"a reset is under way", resetUnderWay, reset},
+	{"the system was installed and runs after a restart", installedUnrestarted, restartInstalled},
 	{"the system is not installed", uninstalled, install},
 	{"bootstrapping succeeded", joinedUnreported, reportJoined},
 	{"the plugin gives no answer", pluginSilent, reportSilence},
@@ -54,10 +55,10 @@ var rules = []rule{
 func Decide(want Desired, seen Observed) Decision { return decideBy(rules, want, seen) }
 
 func decideBy(rules []rule, want Desired, seen Observed) Decision {
-	adopting := adopts(want, seen)
-	if adopting { // No answer for this request may speak of the failures of the one before.
-		seen.Journal = seen.Journal.Adopt(want)
-	}
+	// No answer for this request may speak of what was remembered for the one before.
+	next := remembered(want, seen)
+	changed := next != seen.Journal
+	seen.Journal = next
 	for _, r := range rules {
 		if !r.when(want, seen) {
 			continue
@@ -65,34 +66,49 @@ func decideBy(rules []rule, want Desired, seen Observed) Decision {
 		d := r.then(want, seen)
 		d.Because = r.because
 		d.Conditions = conditions(want, seen, d)
-		if adopting {
-			d.Effects = append([]Effect{Adopt{}}, d.Effects...)
+		if changed {
+			d.Effects = append([]Effect{Remember{next}}, d.Effects...)
 		}
 		return d
 	}
 	panic("core: the last rule applies always")
 }
 
-// adopts says whether the journal is to take up what is asked. What fell back is taken up anew only after
-// its spent trial is forgotten; else the next look would take the old fall for a new one.
-func adopts(want Desired, seen Observed) bool {
+// remembered is the journal after this look. What fell back is taken up anew only after its spent trial is
+// forgotten, and nothing is while the plugin is silent: else the next look would take the old fall for a new one.
+func remembered(want Desired, seen Observed) Journal {
 	j := seen.Journal
-	if !seen.Registered || j == j.Adopt(want) {
-		return false
+	if !seen.Registered {
+		return j
 	}
-	return seen.Plugin.Verdict != VerdictRolledBack || j.Requested == "" || !j.renewed(want)
+	if seen.bootstrapped() {
+		j = j.Joined() // The sentinel is lost with /run.
+	}
+	if pluginSilent(want, seen) {
+		return j
+	}
+	j = j.learn(want, seen.Plugin)
+	if fellBack(want, seen) && j.Requested != "" && j.renewed(want) {
+		return j
+	}
+	return j.Adopt(want)
 }
 
 // When the rows apply.
 
 func unregistered(_ Desired, seen Observed) bool { return !seen.Registered }
 func resetAsked(want Desired, seen Observed) bool {
-	return want.Reset && seen.Reset == ResetNone
+	return want.Reset && seen.Reset == ResetNone && !pluginSilent(want, seen)
 }
 func resetUnderWay(_ Desired, seen Observed) bool { return seen.Reset != ResetNone }
-func uninstalled(_ Desired, seen Observed) bool   { return !seen.Installed }
+func uninstalled(_ Desired, seen Observed) bool {
+	return !seen.Installed && !pluginSilent(Desired{}, seen)
+}
+func installedUnrestarted(want Desired, seen Observed) bool {
+	return uninstalled(want, seen) && seen.Plugin.NeedsRestart && !seen.restarting() && seen.due(VerbRestart) && seen.Journal.RestartBoot == ""
+}
 func joinedUnreported(_ Desired, seen Observed) bool {
-	return seen.bootstrapped() && (!seen.Reported || !seen.Journal.Bootstrapped)
+	return seen.bootstrapped() && !seen.Reported
 }
 func pluginSilent(_ Desired, seen Observed) bool { return seen.Plugin.Silent.Class != "" }
 func unconfirmed(_ Desired, seen Observed) bool {
@@ -160,17 +176,27 @@ func install(_ Desired, seen Observed) Decision {
 	return attempt(Decision{Phase: PhaseInstalling}, seen, VerbInstall, Report{})
 }
 
+func restartInstalled(Desired, Observed) Decision {
+	return Decision{
+		Phase: PhaseInstalling, Effects: []Effect{Report{Required: true}, Restart{Why: "Elemental: the host restarts into the system that was installed"}},
+	}
+}
+
 func reportJoined(want Desired, seen Observed) Decision {
 	d := reportWaiting(want, seen)
-	d.Phase, d.Effects = PhaseBootstrapping, []Effect{RememberBootstrapped{}, Report{Required: true}}
+	d.Phase, d.Effects = PhaseBootstrapping, []Effect{Report{Required: true}}
 	return d
 }
 
-func reportSilence(_ Desired, seen Observed) Decision {
-	return Decision{
+func reportSilence(want Desired, seen Observed) Decision {
+	d := Decision{
 		Phase: PhaseRunning, Outcome: OutcomeFailed, Effects: []Effect{Report{}},
 		Again: Backoff(seen.Plugin.Silences, 0),
 	}
+	if want.Reset {
+		d.Phase = PhaseTriggeringReset
+	}
+	return d
 }
 
 func confirm(_ Desired, seen Observed) Decision {
@@ -203,9 +229,13 @@ func restartForBootstrap(want Desired, seen Observed) Decision {
 func awaitBootstrap(want Desired, seen Observed) Decision {
 	d := reportWaiting(want, seen)
 	d.Phase = PhaseBootstrapping
-	d.Again = max(0, seen.Journal.BootstrapAt.Add(seen.Limits.BootstrapSucceeds).Sub(seen.Now))
-	if seen.Journal.BootstrapBoot == seen.Boot {
+	switch late := seen.Journal.BootstrapAt.Add(seen.Limits.BootstrapSucceeds); {
+	case seen.restarting():
 		d.Again = until(seen.Journal.RestartAt.Add(seen.Limits.RestartBegins), seen)
+	case !seen.due(VerbRestart):
+		d.Again = until(seen.Journal.Trouble.NotBefore, seen)
+	case seen.Now.Before(late):
+		d.Again = until(late, seen)
 	}
 	return d
 }
@@ -295,9 +325,10 @@ func attempt(d Decision, seen Observed, verb Verb, report Report) Decision {
 	return d
 }
 
-// until is the time left to a moment, and never zero, which would mean for ever.
+// until is the time left to a moment. It is never zero, which would mean for ever, and never so short that a host
+// is kept busy by looking.
 func until(moment time.Time, seen Observed) time.Duration {
-	return max(time.Millisecond, moment.Sub(seen.Now))
+	return max(time.Second, moment.Sub(seen.Now))
 }
 
 // withDetail adds what a person should know to the words of a rule.

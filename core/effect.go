@@ -11,19 +11,16 @@ type (
 	Register struct{}
 	// Report writes the host's status. Where it is required, nothing after it happens until it is written.
 	Report struct{ Required bool }
-	// Adopt writes down which request is being worked on.
-	Adopt struct{}
-	// RememberBootstrapped writes down that bootstrapping succeeded: the sentinel is lost with /run.
-	RememberBootstrapped struct{}
+	// Remember writes the agent's memory down before anything else is done.
+	Remember struct{ Journal Journal }
 	// Call asks the plugin to carry out a verb.
 	Call struct{ Verb Verb }
 	// Restart ends this boot, for a reason that people logged in may read.
 	Restart struct{ Why string }
 )
 
-func (Register) effect()             {}
-func (Report) effect()               {}
-func (Adopt) effect()                {}
-func (RememberBootstrapped) effect() {}
-func (Call) effect()                 {}
-func (Restart) effect()              {}
+func (Register) effect() {}
+func (Report) effect()   {}
+func (Remember) effect() {}
+func (Call) effect()     {}
+func (Restart) effect()  {}

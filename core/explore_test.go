@@ -93,9 +93,12 @@ func (e *explorer) agent(w world, silent bool) {
 
 // ended says whether an effect ends the list: what failed, or ended the boot.
 func (w world) ended(effect Effect) bool {
-	_, restarted := effect.(Restart)
-	call, called := effect.(Call)
-	return restarted || called && w.journal.Trouble.Verb == call.Verb
+	switch effect.(type) {
+	case Call, Restart:
+		return true
+	default:
+		return false
+	}
 }
 
 // crash visits what a killed agent and a cut of the power leave of a world.
@@ -111,16 +114,14 @@ func (e *explorer) effect(w *world, d Decision, effect Effect) {
 	e.allowed(*w, d, effect)
 	switch f := effect.(type) {
 	case Register:
-	case Adopt:
-		w.journal = w.journal.Adopt(w.want())
-	case RememberBootstrapped:
-		w.journal = w.journal.Joined()
+	case Remember:
+		w.journal = f.Journal
 	case Report:
 		if c, ok := Find(d.Conditions, BootstrapReady); ok && c.Status == True {
 			w.reported = true
 		}
 	case Call:
-		w.journal = w.journal.Begin(f.Verb, bootNow, worldNow)
+		w.journal = w.journal.Begin(f.Verb, bootNow, worldNow, 0)
 		e.crash(*w)
 		failure := w.plugin(e.temper, f.Verb)
 		e.crash(*w)
@@ -138,9 +139,6 @@ func (e *explorer) effect(w *world, d Decision, effect Effect) {
 		w.journal = w.journal.Restart(bootNow, worldNow)
 		w.restarts++
 		e.crash(*w)
-		refused := *w
-		refused.journal = refused.journal.Fail(VerbRestart, Failure{Class: FailureFailed, Message: "logind refused"}, worldNow, 0)
-		e.step(refused)
 		held := *w
 		held.restarts--
 		held.journal = held.journal.Fail(VerbRestart, Failure{Class: FailureRetryable, Message: "someone holds a lock"}, worldNow, 0)
@@ -162,6 +160,9 @@ func (e *explorer) holds(w world, want Desired, d Decision) {
 			e.breaks(3, w, d, "OSVersionReady is true while %q runs and %q is asked for", w.running, want.Version)
 		}
 	}
+	if d.Again != 0 && d.Again < time.Second {
+		e.breaks(1, w, d, "the host is kept busy: it looks again in %s", d.Again)
+	}
 	if want.Reset && w.resetStage == ResetNone {
 		for _, effect := range d.Effects {
 			if call, ok := effect.(Call); ok && call.Verb != VerbTriggerReset {
@@ -180,6 +181,8 @@ func (e *explorer) allowed(w world, d Decision, effect Effect) {
 	switch f := effect.(type) {
 	case Call:
 		switch {
+		case f.Verb == VerbStage && w.journal.RestartBoot == bootNow && !w.journal.RestartAt.IsZero() && w.staged == want.Version && !w.journal.Renewing && want.Version != "":
+			e.breaks(2, w, d, "version %q is staged again while its restart may still begin", want.Version)
 		case f.Verb == VerbStage && w.stagings >= limit:
 			e.breaks(2, w, d, "version %q is staged for the %dth time", want.Version, w.stagings+1)
 		case f.Verb == VerbStage && (want.Version == "A" && w.barred || want.Version == "B" && w.barredB):
@@ -200,7 +203,7 @@ func (e *explorer) allowed(w world, d Decision, effect Effect) {
 		case !w.joined && (w.dataReady && w.journal.BootstrapBoot == bootEarlier):
 			e.breaks(4, w, d, "a host restarts while it is being bootstrapped")
 		}
-	case Register, Adopt, RememberBootstrapped, Report:
+	case Register, Remember, Report:
 	}
 }
 

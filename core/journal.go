@@ -8,6 +8,7 @@ type Journal struct {
 	Requested string // the version that the rest speaks of
 	Retry     string // the value of the retry annotation when it was taken up
 	Armed     bool   // the host was armed when it was last looked at
+	Judged    string // the outcome by which the controller last disarmed the host
 	Renewing  bool   // the same version was asked for again, and was not staged since
 
 	Begun       bool      // staging has begun, and whether it succeeded is not known
@@ -34,9 +35,20 @@ type Trouble struct {
 }
 
 // renewed says whether the cluster asks for something that this journal has not taken up: another
-// version, the same one renewed, or the host armed anew.
+// version, the same one renewed, or the host armed anew. A host that was disarmed and armed again while nobody
+// here looked is known by the judgement in between.
 func (j Journal) renewed(want Desired) bool {
-	return j.Requested != want.Version || j.Retry != want.Retry || want.Armed && !j.Armed
+	return j.Requested != want.Version || j.Retry != want.Retry ||
+		want.Armed && (!j.Armed || j.Judged != want.Judged)
+}
+
+// learn notes what the plugin's view tells of a staging of which nothing was heard: the version runs, so it was
+// an attempt that succeeded.
+func (j Journal) learn(want Desired, seen View) Journal {
+	if j.Begun && !j.Renewing && !j.renewed(want) && want.Version != "" && seen.Verdict == VerdictSatisfied {
+		return j.Succeed(VerbStage)
+	}
+	return j
 }
 
 // Adopt takes up what is asked. A renewed request forgets every failure of the one before; disarming
@@ -44,27 +56,34 @@ func (j Journal) renewed(want Desired) bool {
 // forgotten only by the next staging: what is staged may have had its restart, whoever asks for it now.
 func (j Journal) Adopt(want Desired) Journal {
 	if !j.renewed(want) {
-		j.Armed = want.Armed
+		j.Armed, j.Judged = want.Armed, want.Judged
 		return j
 	}
 	return Journal{
-		Requested: want.Version, Retry: want.Retry, Armed: want.Armed,
+		Requested: want.Version, Retry: want.Retry, Armed: want.Armed, Judged: want.Judged,
 		Renewing:    j.Requested == want.Version && j.Retry != want.Retry || j.Renewing && j.Requested == want.Version,
 		RestartBoot: j.RestartBoot, RestartAt: j.RestartAt,
 		BootstrapBoot: j.BootstrapBoot, BootstrapAt: j.BootstrapAt, Bootstrapped: j.Bootstrapped,
 	}
 }
 
-// Begin notes, before an effect is tried, what must be known of it if nothing is heard of it again.
-func (j Journal) Begin(verb Verb, boot string, now time.Time) Journal {
+// Begin notes, before an effect is tried, what must be known of it if nothing is heard of it again. Whatever but
+// staging and unstaging is waited with before it is asked for again, even if it is said to have succeeded: only
+// what is observed counts, and a plugin that does nothing must not be asked without end. Jitter is in [0, 1).
+func (j Journal) Begin(verb Verb, boot string, now time.Time, jitter float64) Journal {
 	switch verb {
 	case VerbStage:
 		j.Begun, j.LastAttempt = true, now
+		return j
+	case VerbUnstage:
+		return j
 	case VerbBootstrap:
 		j.BootstrapBoot, j.BootstrapAt = boot, now
-	default: // Of the others nothing need be known.
+	default: // Of the others no more need be known.
 	}
-	return j
+	return j.Fail(verb, Failure{
+		Class: FailureRetryable, Reason: "NotObserved", Message: "the plugin was asked to " + string(verb) + ", and does not see it done yet",
+	}, now, jitter)
 }
 
 // reasonInterrupted marks the trouble of a staging that nothing was heard of.
@@ -84,13 +103,16 @@ func (j Journal) Interrupted(now time.Time, jitter float64) Journal {
 
 // Succeed notes that an effect was carried out.
 func (j Journal) Succeed(verb Verb) Journal {
-	j.Trouble = Trouble{}
 	switch verb {
 	case VerbStage:
+		j.Trouble = Trouble{}
 		j.Begun, j.Renewing, j.Unstages = false, false, 0
 		j.RestartBoot, j.RestartAt = "", time.Time{}
 		j.Attempts++
 	case VerbUnstage:
+		if j.Trouble.Verb == VerbUnstage { // The failure of a staging outlives what was staged.
+			j.Trouble = Trouble{}
+		}
 		j.Unstages++
 	default: // What the others changed is observed.
 	}
@@ -111,10 +133,8 @@ func (j Journal) Fail(verb Verb, f Failure, now time.Time, jitter float64) Journ
 		}
 	case VerbUnstage:
 		j.Unstages++
-	case VerbRestart:
-		if f.Class == FailureRetryable { // Someone holds it up: it was not had yet.
-			j.RestartBoot, j.RestartAt = "", time.Time{}
-		}
+	case VerbRestart: // It was not had: what is staged still waits for it.
+		j.RestartBoot, j.RestartAt = "", time.Time{}
 	default: // The trouble says it all.
 	}
 	j.Trouble = Trouble{Failure: f, Verb: verb, Failures: failures, NotBefore: now.Add(Backoff(failures, jitter))}
@@ -126,6 +146,9 @@ func (j Journal) Fail(verb Verb, f Failure, now time.Time, jitter float64) Journ
 func (j Journal) Restart(boot string, now time.Time) Journal {
 	if j.Begun {
 		j.Begun, j.Attempts = false, j.Attempts+1
+	}
+	if j.Trouble.Verb == VerbRestart { // It is asked for anew; only how often it could not be had counts on.
+		j.Trouble = Trouble{Verb: VerbRestart, Failures: j.Trouble.Failures}
 	}
 	j.RestartBoot, j.RestartAt = boot, now
 	return j

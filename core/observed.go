@@ -9,9 +9,10 @@ type Desired struct {
 	Retry      string // the value of the retry annotation; a new value renews the request
 	Reset      bool   // the object was deleted, or a reset is asked
 	Paused     bool
-	Armed      bool // the in-place-update label is pending
-	Drained    bool // for this generation the node is drained, or needs no draining
-	Bootstrap  bool // bootstrap data waits for this host
+	Armed      bool   // the in-place-update label is pending
+	Judged     string // the outcome by which the controller last disarmed this host; empty: it never did
+	Drained    bool   // for this generation the node is drained, or needs no draining
+	Bootstrap  bool   // bootstrap data waits for this host
 }
 
 // Observed is what is true of the host now.
@@ -79,7 +80,7 @@ func (o Observed) mayRestart(want Desired) bool {
 // restarting says that a restart was asked for in this boot and may still begin.
 func (o Observed) restarting() bool {
 	j := o.Journal
-	return j.RestartBoot == o.Boot && j.Trouble.Verb != VerbRestart && o.Now.Before(j.RestartAt.Add(o.Limits.RestartBegins))
+	return j.RestartBoot == o.Boot && o.Now.Before(j.RestartAt.Add(o.Limits.RestartBegins))
 }
 
 // spent says that what is staged is to be staged again: it had its restart and did not come to run, can
@@ -100,7 +101,7 @@ func (o Observed) differs(want Desired) bool {
 
 // settled says that the version asked for runs, or that none was.
 func (o Observed) settled(want Desired) bool {
-	return want.Version == "" || o.Plugin.Verdict == VerdictSatisfied && !o.differs(want)
+	return want.Version == "" && o.Plugin.Invalid.Class == "" || o.Plugin.Verdict == VerdictSatisfied && o.Plugin.Invalid.Class == "" && !o.differs(want)
 }
 
 // due says whether a verb may be tried now: it did not fail last, or has waited long enough since.

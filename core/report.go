@@ -29,6 +29,7 @@ type sayFunc func(kind string, status ConditionStatus, reason, message string)
 
 func sayInstalled(seen Observed, say sayFunc) {
 	switch {
+	case seen.Plugin.Silent.Class != "": // Nobody knows; what was said before stands.
 	case seen.Installed:
 		say(InstallationReady, True, ReasonInstalled, "the system is installed")
 	case seen.Journal.Trouble.Verb == VerbInstall:
@@ -47,7 +48,7 @@ func sayBootstrapped(want Desired, seen Observed, say sayFunc) {
 	case seen.bootstrapping() && late:
 		say(BootstrapReady, False, ReasonBootstrapFailed, fmt.Sprintf(
 			"bootstrapping has not succeeded %s after its data was applied: see the log of cloud-init and of the kubelet on the host", seen.Limits.BootstrapSucceeds))
-	case seen.bootstrapping() && trouble.Verb == VerbRestart:
+	case seen.bootstrapping() && trouble.Verb == VerbRestart && trouble.Class != "":
 		say(BootstrapReady, False, ReasonBootstrapFailed, trouble.Error())
 	case seen.bootstrapping():
 		say(BootstrapReady, False, ReasonWaitingForBootstrap, "bootstrap data was applied; its success is awaited")
@@ -98,9 +99,9 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 		return False, ReasonWaitingForOSReconcile, "the version asked for waits for the end of bootstrapping; the host runs " + plugin.Current.String()
 	case want.Paused:
 		return False, ReasonWaitingForOSReconcile, "the cluster paused this host; it runs " + plugin.Current.String()
-	case seen.restarting():
+	case restartAwaited(want, seen):
 		return False, ReasonWaitingForReboot, "the host restarts into " + plugin.Staged.String()
-	case stagedHeldUp(want, seen) && trouble.Verb == VerbRestart:
+	case stagedHeldUp(want, seen) && trouble.Verb == VerbRestart && trouble.Class != "":
 		return False, ReasonWaitingForReboot, plugin.Staged.String() + " is staged and the restart is held up: " + trouble.Error()
 	case stagedHeldUp(want, seen):
 		return False, ReasonWaitingForReboot, "the host will restart into " + plugin.Staged.String()

@@ -15,7 +15,7 @@ import (
 // host, and what the core decides then. These are its commands; an argument without a value is true,
 // and what is set stays until it is set again:
 //
-//	wish     version=A armed drained paused bootstrap reset retry=1 generation=2
+//	wish     version=A armed drained paused bootstrap reset retry=1 judged=x generation=2
 //	host     boot=b2 registered installed verdict=staged needs-restart restarts current=… staged=… fallen=…
 //	         detail=… primed sentinel reported reset=underWay silent=… invalid=…
 //	journal  adopt | begin VERB | succeed VERB | fail VERB CLASS MESSAGE… | restart | joined | interrupted | lost
@@ -99,6 +99,8 @@ func (s *story) wish(t *testing.T, key, value string) {
 		w.Version = strings.Trim(value, "-")
 	case "retry":
 		w.Retry = value
+	case "judged":
+		w.Judged = value
 	case "generation":
 		generation, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
@@ -168,7 +170,7 @@ func (s *story) journal(t *testing.T, words []string) {
 	case "adopt":
 		j = j.Adopt(s.want)
 	case "begin":
-		j = j.Begin(Verb(words[1]), s.seen.Boot, now)
+		j = j.Begin(Verb(words[1]), s.seen.Boot, now, 0)
 	case "succeed":
 		j = j.Succeed(Verb(words[1]))
 	case "fail":
@@ -225,9 +227,7 @@ func effectName(e Effect) string {
 			return "report and wait"
 		}
 		return "report"
-	case Adopt:
-		return "adopt"
-	case RememberBootstrapped:
+	case Remember:
 		return "remember"
 	case Call:
 		return string(e.Verb)

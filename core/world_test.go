@@ -97,8 +97,9 @@ func (w world) seen(t temper, silent bool) Observed {
 		Sentinel: w.sentinel, Reported: w.reported, Journal: w.journal, Limits: DefaultLimits(),
 	}
 	if silent {
+		// An agent that just started knows nothing but what its plugin says.
 		o.Plugin.Silent = Failure{Class: FailureFailed, Message: "it crashed"}
-		o.Plugin.Silences = 1
+		o.Plugin.Silences, o.Installed, o.Reset = 1, true, ResetNone
 		return o
 	}
 	o.Plugin = w.view(t)

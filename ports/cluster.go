@@ -26,6 +26,8 @@ type Cluster interface {
 // Wish is what the cluster wishes of a host, and what it remembers of it.
 type Wish struct {
 	core.Desired
+	Identity   string // of the host's object: one that was made anew under the same name is another
+	Forgotten  bool   // the cluster does not show what was last reported: it is to be reported again
 	Registered bool   // the host exists in the cluster
 	Reported   bool   // the cluster knows that the host is bootstrapped
 	OSVersion  []byte // osVersionManagement as JSON; nil when nothing is requested
@@ -34,6 +36,7 @@ type Wish struct {
 
 // Report is all that a host says of itself.
 type Report struct {
+	Identity   string // of the object that it speaks of; a report for another is refused with ErrConflict
 	Phase      core.Phase
 	Generation int64
 	Conditions []core.Condition

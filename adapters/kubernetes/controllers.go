@@ -42,7 +42,7 @@ func addControllers(ctx context.Context, m manager.Manager) error {
 		Watches(&v1beta1.ElementalMachine{}, handler.EnqueueRequestsFromMapFunc(find.hostsOf)).
 		Watches(&v1beta1.ElementalHost{}, tellOutcomes(m.GetEventRecorder(FieldManager))).
 		WithOptions(workers()).
-		Complete(&hosts{client: c, identities: identities{client: c, live: m.GetAPIReader()}, now: time.Now})
+		Complete(&hosts{client: c, identities: identities{client: c, live: m.GetAPIReader()}, sightings: newSightings(), now: time.Now})
 	if err != nil {
 		return fmt.Errorf("adding the controller of ElementalHosts: %w", err)
 	}

@@ -32,6 +32,7 @@ const FieldManager = "elemental-controller"
 type hosts struct {
 	client     client.Client
 	identities identities
+	sightings  *sightings
 	now        func() time.Time
 }
 
@@ -39,6 +40,9 @@ type hosts struct {
 func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	host := &v1beta1.ElementalHost{}
 	if err := r.client.Get(ctx, request.NamespacedName, host); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.sightings.forget(request.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !host.DeletionTimestamp.IsZero() {
@@ -52,7 +56,8 @@ func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Resul
 		return ctrl.Result{}, unlessStale(err)
 	}
 	renewed, identityErr := r.identities.ensure(ctx, host)
-	alive, again := connected(renewed, host.Generation, r.now())
+	now := r.now()
+	alive, again := connected(r.sightings.note(request.NamespacedName, renewed, now), host.Generation, now)
 	wanted := hostConditions(host, machine, alive)
 	if err := r.report(ctx, host, wanted); err != nil {
 		return ctrl.Result{}, unlessStale(err)

@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/matryer/is"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
@@ -56,10 +58,25 @@ func TestTheLeaseSaysWhetherTheAgentIsThere(t *testing.T) {
 	a.renews(time.Now())
 	w.eventually(w.hostSays("one", core.AgentConnected, metav1.ConditionTrue, core.ReasonSeen))
 	w.eventually(w.hostSays("one", core.Ready, metav1.ConditionTrue, ""))
-	// Nothing happens then but that time goes by.
-	a.renews(time.Now().Add(-3*core.LeaseInterval + 2*time.Second))
-	w.eventually(w.hostSays("one", core.AgentConnected, metav1.ConditionUnknown, core.ReasonNotSeen))
-	w.eventually(w.hostSays("one", core.Ready, metav1.ConditionUnknown, core.ReasonNotSeen))
+}
+
+func TestALeaseIsTimedByTheControllersClock(t *testing.T) {
+	is := is.New(t)
+	s, host := newSightings(), types.NamespacedName{Namespace: "default", Name: "one"}
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	is.True(s.note(host, time.Time{}, now).IsZero())
+	hour := now.Add(-time.Hour)
+	is.Equal(s.note(host, hour, now), hour) // A controller that just started believes what stands there.
+	is.Equal(s.note(host, hour, now.Add(time.Minute)), hour)
+	// A host whose clock is an hour behind, or a day ahead, is seen whenever it renews its Lease, and only then.
+	for i, wrong := range []time.Duration{-time.Hour, 24 * time.Hour} {
+		at := now.Add(time.Duration(i+2) * time.Minute)
+		is.Equal(s.note(host, at.Add(wrong), at), at)
+		is.Equal(s.note(host, at.Add(wrong), at.Add(time.Hour)), at)
+	}
+	s.forget(host)
+	future := now.Add(24 * time.Hour)
+	is.Equal(s.note(host, future, now), now) // No Lease is from the future.
 }
 
 func TestLabelsFollowWhatTheAgentSays(t *testing.T) {

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
@@ -81,27 +83,32 @@ func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (ti
 	role, binding := HostRole(host.Namespace, host.Name), HostRoleBinding(host.Namespace, host.Name)
 	rules, subjects := role.Rules, binding.Subjects
 
-	for _, object := range []client.Object{lease, account, role, binding} {
+	if err := i.ensureOwned(ctx, host, lease); err != nil {
+		return time.Time{}, err
+	}
+	renewed := time.Time{}
+	if lease.Spec.RenewTime != nil {
+		renewed = lease.Spec.RenewTime.Time
+	}
+	// A host is not lost because a right of its could not be looked after.
+	for _, object := range []client.Object{account, role, binding} {
 		if err := i.ensureOwned(ctx, host, object); err != nil {
-			return time.Time{}, err
+			return renewed, err
 		}
 	}
 	if !equality.Semantic.DeepEqual(role.Rules, rules) {
 		role.Rules = rules
 		if err := i.client.Update(ctx, role); err != nil {
-			return time.Time{}, fmt.Errorf("mending Role %s/%s: %w", role.Namespace, role.Name, err)
+			return renewed, fmt.Errorf("mending Role %s/%s: %w", role.Namespace, role.Name, err)
 		}
 	}
 	if !equality.Semantic.DeepEqual(binding.Subjects, subjects) {
 		binding.Subjects = subjects
 		if err := i.client.Update(ctx, binding); err != nil {
-			return time.Time{}, fmt.Errorf("mending RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
+			return renewed, fmt.Errorf("mending RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
 		}
 	}
-	if lease.Spec.RenewTime == nil {
-		return time.Time{}, nil
-	}
-	return lease.Spec.RenewTime.Time, nil
+	return renewed, nil
 }
 
 // ensureOwned reads an object into itself, or creates it as the host's own. An object of that name that
@@ -138,6 +145,47 @@ func ownerReference(host *v1beta1.ElementalHost) metav1.OwnerReference {
 	return metav1.OwnerReference{
 		APIVersion: v1beta1.GroupVersion.String(), Kind: "ElementalHost", Name: host.Name, UID: host.UID,
 	}
+}
+
+// sightings are when this controller saw each Lease renewed. A host's clock may be wrong, so the time that it
+// writes only tells one renewal from the next; it is believed once, by a controller that has just started.
+type sightings struct {
+	mu   sync.Mutex
+	seen map[types.NamespacedName]sighting
+}
+
+type sighting struct {
+	renewed time.Time // as the host wrote it
+	at      time.Time // by the clock of the controller
+}
+
+func newSightings() *sightings { return &sightings{seen: map[types.NamespacedName]sighting{}} }
+
+// note takes in a Lease as it is now, and returns when it was last renewed by the controller's own clock.
+func (s *sightings) note(host types.NamespacedName, renewed, now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, known := s.seen[host]
+	switch {
+	case renewed.IsZero():
+		delete(s.seen, host)
+		return time.Time{}
+	case known && before.renewed.Equal(renewed):
+		return before.at
+	case known || renewed.After(now):
+		s.seen[host] = sighting{renewed, now}
+		return now
+	default:
+		s.seen[host] = sighting{renewed, renewed}
+		return renewed
+	}
+}
+
+// forget drops a host that is gone.
+func (s *sightings) forget(host types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.seen, host)
 }
 
 // connected says whether a host's agent is alive, and when to ask again.

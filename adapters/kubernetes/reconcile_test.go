@@ -59,7 +59,7 @@ func (w *world) cached() (client.Client, *atomic.Int64) {
 func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
 	w := newWorld(t)
 	c, count := w.cached()
-	host := &hosts{client: c, identities: identities{client: c, live: w.admin}, now: time.Now}
+	host := &hosts{client: c, identities: identities{client: c, live: w.admin}, sightings: newSightings(), now: time.Now}
 	machine := &machines{client: c, now: time.Now}
 	hostKey := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: w.namespace, Name: "one"}}
 	machineKey := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: w.namespace, Name: "edge-1"}}

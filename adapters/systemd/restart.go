@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	sddbus "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
 
 	"elemental/ports"
 )
+
+// answerTime is how long logind and the unit manager may take to answer. One that hangs must not hold up the agent.
+const answerTime = 30 * time.Second
 
 const (
 	logind     = "org.freedesktop.login1"
@@ -21,6 +25,8 @@ const (
 // Restart asks logind to restart the host, and the unit manager where logind does not answer. Whoever holds
 // an inhibitor lock that blocks shutdown is respected: the error is then ports.ErrNotReady and names them.
 func (m Machine) Restart(ctx context.Context, why string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	asked := m.askLogind(ctx, why)
 	if asked == nil || errors.Is(asked, ports.ErrNotReady) {
 		return asked

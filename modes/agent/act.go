@@ -27,10 +27,8 @@ func (a *Agent) act(ctx context.Context, wish ports.Wish, seen sight, d core.Dec
 			if !e.Required {
 				unsaid, err = err, nil
 			}
-		case core.Adopt:
-			acted, err = true, a.save(ctx, a.memory.Adopt(wish.Desired))
-		case core.RememberBootstrapped:
-			acted, err = true, a.save(ctx, a.memory.Joined())
+		case core.Remember:
+			acted, err = true, a.save(ctx, e.Journal)
 		case core.Call:
 			return true, a.call(ctx, wish, seen, d, e.Verb)
 		case core.Restart:
@@ -58,13 +56,13 @@ func (a *Agent) save(ctx context.Context, memory core.Journal) error {
 // call lets the plugin carry out a verb, and remembers before that it began and after it how it went. A call
 // that was cut short because the wish changed, or the agent ends, did not fail.
 func (a *Agent) call(ctx context.Context, wish ports.Wish, seen sight, d core.Decision, verb core.Verb) error {
-	if err := a.save(ctx, a.memory.Begin(verb, seen.Boot, time.Now())); err != nil {
+	if err := a.save(ctx, a.memory.Begin(verb, seen.Boot, time.Now(), jitter())); err != nil {
 		return err
 	}
 	seen.Journal = a.memory
 	began := time.Now()
 	err := a.carryOut(ctx, wish, seen, d, verb)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
@@ -90,7 +88,8 @@ func (a *Agent) carryOut(ctx context.Context, wish ports.Wish, seen sight, d cor
 	return a.Plugin.Do(ctx, verb, request, progress.say)
 }
 
-// restart asks for the end of this boot. Who holds it up is no failure of the version.
+// restart asks for the end of this boot. Where it can't be had now, that is no failure of the version: what is
+// staged waits for it.
 func (a *Agent) restart(ctx context.Context, seen sight, why string) error {
 	if err := a.save(ctx, a.memory.Restart(seen.Boot, time.Now())); err != nil {
 		return err
@@ -101,9 +100,9 @@ func (a *Agent) restart(ctx context.Context, seen sight, why string) error {
 		return nil
 	}
 	a.Log.Warn("the host does not restart", "error", err)
-	f := core.Failure{Class: core.FailureFailed, Reason: "RestartFailed", Message: err.Error()}
+	f := core.Failure{Class: core.FailureRetryable, Reason: "RestartFailed", Message: err.Error()}
 	if errors.Is(err, ports.ErrNotReady) {
-		f.Class, f.Reason = core.FailureRetryable, "RestartInhibited"
+		f.Reason = "RestartInhibited"
 	}
 	return a.save(ctx, a.memory.Fail(core.VerbRestart, f, time.Now(), jitter()))
 }

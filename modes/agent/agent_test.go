@@ -26,7 +26,7 @@ type bench struct {
 	machine    portstest.Machine
 	journal    portstest.Journal
 	supervisor portstest.Supervisor
-	restarts   int
+	restarts   atomic.Int64
 	stop       func()
 }
 
@@ -37,7 +37,7 @@ func story(t *testing.T, tell func(b *bench)) {
 		b := &bench{I: is.New(t), stop: func() {}}
 		b.plugin.Restarts = true
 		b.machine.OnRestart = func(string) error {
-			b.restarts++
+			b.restarts.Add(1)
 			return nil
 		}
 		tell(b)
@@ -101,10 +101,10 @@ func TestUpgradeWithRestart(t *testing.T) {
 		b.plugin.Trial = true
 		b.cluster.Ask(`{"version":1}`)
 		b.start()
-		b.Equal(b.restarts, 1)
+		b.Equal(b.restarts.Load(), int64(1))
 		b.Equal(b.version().Reason, core.ReasonWaitingForReboot) // It was said before the restart.
 		b.after(time.Minute)
-		b.Equal(b.restarts, 1)
+		b.Equal(b.restarts.Load(), int64(1))
 		b.plugin.Restart()
 		b.boot()
 		b.Equal(b.version().Status, core.True)
@@ -112,7 +112,7 @@ func TestUpgradeWithRestart(t *testing.T) {
 		b.Equal(b.last().OSVersion.Outcome, core.OutcomeApplied)
 		b.Equal(b.last().OSVersion.Attempts, 1)
 		b.after(24 * time.Hour)
-		b.Equal(b.restarts, 1)
+		b.Equal(b.restarts.Load(), int64(1))
 		b.True(b.cluster.Beats() > 200) // A day of leases, and
 		b.True(b.cluster.Beats() < 400) // no more.
 	})
@@ -164,7 +164,7 @@ func TestFailuresEndAfterTheirAttempts(t *testing.T) {
 		b.Equal(len(b.plugin.Done()), 0) // It is over until the user asks for something else, or anew.
 		b.cluster.Wish(func(w *ports.Wish) { w.Retry = "again" })
 		b.after(time.Second)
-		b.Equal(b.restarts, 1)
+		b.Equal(b.restarts.Load(), int64(1))
 	})
 }
 
@@ -200,10 +200,10 @@ func TestFallBackIsToldAndNotTriedAgain(t *testing.T) {
 		b.boot()
 		b.after(24 * time.Hour)
 		b.Equal(b.version().Reason, core.ReasonRolledBack)
-		b.Equal(b.restarts, 1)
+		b.Equal(b.restarts.Load(), int64(1))
 		b.cluster.Ask(`{"version":2}`)
 		b.after(time.Second)
-		b.Equal(b.restarts, 2)
+		b.Equal(b.restarts.Load(), int64(2))
 	})
 }
 
@@ -213,10 +213,10 @@ func TestTheClusterMayBeAway(t *testing.T) {
 		b.cluster.Ask(`{"version":1}`)
 		b.start()
 		b.after(10 * time.Minute)
-		b.Equal(b.restarts, 0) // No restart swallows a status.
+		b.Equal(b.restarts.Load(), int64(0)) // No restart swallows a status.
 		b.cluster.Away(nil)
 		b.after(time.Minute)
-		b.Equal(b.restarts, 1)
+		b.Equal(b.restarts.Load(), int64(1))
 		b.True(len(b.cluster.Reports()) > 0)
 	})
 }
@@ -228,7 +228,7 @@ func TestAnInhibitorHoldsTheRestartUp(t *testing.T) {
 			if !free.Load() {
 				return fmt.Errorf("apt holds an inhibitor lock: %w", ports.ErrNotReady)
 			}
-			b.restarts++
+			b.restarts.Add(1)
 			return nil
 		}
 		b.cluster.Ask(`{"version":1}`)
@@ -237,8 +237,62 @@ func TestAnInhibitorHoldsTheRestartUp(t *testing.T) {
 		b.Equal(b.last().OSVersion.Outcome, core.OutcomeStaged)
 		b.Equal(b.plugin.Done(), []core.Verb{core.VerbStage}) // It is not staged again for that.
 		free.Store(true)
+		for b.restarts.Load() == 0 {
+			b.after(10 * time.Second)
+		}
+		b.after(4 * time.Minute) // A restart that has begun may take a while.
+		b.Equal(b.restarts.Load(), int64(1))
+		b.Equal(b.plugin.Done(), []core.Verb{core.VerbStage})
+		b.Equal(b.version().Reason, core.ReasonWaitingForReboot)
+	})
+}
+
+func TestARestartThatCannotBeAskedForCostsNoAttempt(t *testing.T) {
+	story(t, func(b *bench) {
+		asked := 0
+		b.machine.OnRestart = func(string) error {
+			asked++
+			return errors.New("D-Bus is away")
+		}
+		b.cluster.Ask(`{"version":1}`)
+		b.start()
+		b.after(10 * time.Hour)
+		b.stop()
+		b.Equal(b.plugin.Done(), []core.Verb{core.VerbStage})
+		b.Equal(b.last().OSVersion.Attempts, 1)
+		b.Equal(b.last().OSVersion.Outcome, core.OutcomeStaged)
+		b.True(asked > 10)
+		b.True(asked < 100) // It is asked for ever more slowly.
+	})
+}
+
+func TestAHostMadeAnewIsReportedAnew(t *testing.T) {
+	story(t, func(b *bench) {
+		b.plugin.Restarts = false
+		b.cluster.Ask(`{"version":1}`)
+		b.start()
+		before := len(b.cluster.Reports())
+		b.cluster.Wish(func(w *ports.Wish) { w.Identity = "another" })
+		b.after(time.Second)
+		b.Equal(len(b.cluster.Reports()), before+1)
+		b.Equal(b.last().Identity, "another")
+	})
+}
+
+func TestArmingAnewIsSeenByItsJudgement(t *testing.T) {
+	story(t, func(b *bench) {
+		b.machine.Join()
+		b.plugin.Fail(core.VerbStage, core.Failure{Class: core.FailureFailed, Message: "the image is broken"})
+		b.cluster.Ask(`{"version":1}`)
+		b.cluster.Wish(func(w *ports.Wish) { w.Armed = true })
+		b.start()
 		b.after(time.Hour)
-		b.True(b.restarts > 0)
+		b.Equal(b.last().OSVersion.Attempts, 3)
+		b.plugin.Fail(core.VerbStage, nil)
+		// The label went to failed and back to pending, and this agent only saw the last of it.
+		b.cluster.Wish(func(w *ports.Wish) { w.Judged = "Failed" })
+		b.after(time.Second)
+		b.Equal(b.last().OSVersion.Outcome, core.OutcomeStaged)
 	})
 }
 
@@ -249,12 +303,12 @@ func TestBootstrapping(t *testing.T) {
 		b.start()
 		b.plugin.Restart()
 		b.boot()
-		b.Equal(b.restarts, 2) // One for the version, and then one for the data.
+		b.Equal(b.restarts.Load(), int64(2)) // One for the version, and then one for the data.
 		b.Equal(string(b.plugin.Bootstrapped().Data), "#cloud-config")
 		b.boot()
 		b.cluster.Ask(`{"version":2}`)
 		b.after(time.Minute)
-		b.Equal(b.restarts, 2) // Bootstrapping is not disturbed.
+		b.Equal(b.restarts.Load(), int64(2)) // Bootstrapping is not disturbed.
 		b.machine.Join()
 		b.after(time.Second)
 		c, _ := core.Find(b.last().Conditions, core.BootstrapReady)
@@ -262,13 +316,13 @@ func TestBootstrapping(t *testing.T) {
 		b.Equal(b.version().Reason, core.ReasonNotPending)
 		b.boot() // The sentinel is gone with /run.
 		b.after(time.Hour)
-		b.Equal(b.restarts, 2)
+		b.Equal(b.restarts.Load(), int64(2))
 		b.cluster.Wish(func(w *ports.Wish) { w.Armed = true })
 		b.after(time.Second)
 		b.Equal(b.version().Reason, core.ReasonWaitingForDrain)
 		b.cluster.Wish(func(w *ports.Wish) { w.Drained = true })
 		b.after(time.Second)
-		b.Equal(b.restarts, 3)
+		b.Equal(b.restarts.Load(), int64(3))
 	})
 }
 
@@ -281,7 +335,7 @@ func TestTheDiskMayBeFull(t *testing.T) {
 		b.Equal(len(b.plugin.Done()), 0) // What can't be remembered is not begun.
 		b.journal.Fail(nil)
 		b.after(time.Minute)
-		b.Equal(b.restarts, 1)
+		b.Equal(b.restarts.Load(), int64(1))
 	})
 }
 

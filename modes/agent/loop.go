@@ -31,8 +31,9 @@ type Agent struct {
 
 	memory   core.Journal
 	silences int
-	joined   bool   // the cluster was told that the host is bootstrapped
-	said     string // what was last logged, so that nothing is said twice
+	reset    core.ResetStage // as the plugin last said
+	joined   bool            // the cluster was told that the host is bootstrapped
+	said     string          // what was last logged, so that nothing is said twice
 }
 
 // aliveEvery is how often the watchdog is fed: well within half of what the unit file allows.
@@ -87,14 +88,21 @@ func (a *Agent) follow(ctx context.Context, wishes chan ports.Wish) {
 }
 
 func (a *Agent) followJoined(ctx context.Context, wakes chan<- struct{}) {
-	err := a.Machine.FollowJoined(ctx, func() {
-		select {
-		case wakes <- struct{}{}:
-		default:
+	for failures := 1; ctx.Err() == nil; failures++ {
+		err := a.Machine.FollowJoined(ctx, func() {
+			select {
+			case wakes <- struct{}{}:
+			default:
+			}
+		})
+		if err == nil {
+			return
 		}
-	})
-	if err != nil {
-		a.Log.Error("the end of bootstrapping will be seen late", "error", err)
+		a.Log.Warn("the end of bootstrapping may be seen late", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(core.Backoff(failures, jitter())):
+		}
 	}
 }
 
@@ -169,7 +177,7 @@ func (a *Agent) loop(ctx context.Context, wishes <-chan ports.Wish, wakes <-chan
 
 // changes says whether a wish is another one. What the agent reported comes back as the same.
 func changes(next, before ports.Wish) bool {
-	return next.Desired != before.Desired || next.Registered != before.Registered || next.Reported != before.Reported || next.Invalid != before.Invalid
+	return next.Desired != before.Desired || next.Identity != before.Identity || next.Forgotten || next.Registered != before.Registered || next.Reported != before.Reported || next.Invalid != before.Invalid
 }
 
 // supersedes says whether a wish makes work on the one before pointless.

@@ -53,6 +53,7 @@ func (a *Agent) ask(ctx context.Context, wish ports.Wish, seen *core.Observed) {
 		return
 	}
 	a.silences = 0
+	a.reset = observation.Reset
 	seen.Plugin, seen.Installed, seen.Reset = observation.View, observation.Installed, observation.Reset
 	seen.Plugin.Restarts, seen.Plugin.Invalid = description.Restarts, invalid
 }
@@ -78,7 +79,9 @@ func (a *Agent) request(wish ports.Wish) ports.Request {
 	return ports.Request{Host: a.Host, OSVersion: wish.OSVersion, Hash: wish.Version}
 }
 
+// silence keeps what was known of a reset: it goes on while its plugin says nothing.
 func (a *Agent) silence(seen *core.Observed, err error) {
 	a.silences++
+	seen.Reset = a.reset
 	seen.Plugin.Silent, seen.Plugin.Silences = failure(err), a.silences
 }

@@ -27,7 +27,7 @@ func (a *Agent) report(wish ports.Wish, seen sight, d core.Decision) ports.Repor
 		}
 	}
 	return ports.Report{
-		Phase: d.Phase, Generation: wish.Generation, Conditions: d.Conditions,
+		Identity: wish.Identity, Phase: d.Phase, Generation: wish.Generation, Conditions: d.Conditions,
 		OSVersion: status, System: seen.facts, Plugin: a.PluginName,
 	}
 }

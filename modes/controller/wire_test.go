@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,15 +111,36 @@ func TestTheControllerWorksUntilItIsTold(t *testing.T) {
 	}
 }
 
+// TestMain lets the test's own binary be the controller: its loggers are one a process.
+func TestMain(m *testing.M) {
+	if os.Getenv(asController) == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	app := &cli.App{Commands: []*cli.Command{Command("test")}}
+	if err := app.RunContext(ctx, append([]string{"elemental", "controller"}, os.Args[1:]...)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+const asController = "ELEMENTAL_TEST_AS_CONTROLLER"
+
 // start runs the controller until stop is called, which waits until it has ended.
 func start(t *testing.T, said *output, args ...string) (stop func()) {
-	ctx, cancel := context.WithCancel(t.Context())
+	t.Helper()
+	controller := exec.CommandContext(t.Context(), os.Args[0], args...)
+	controller.Env, controller.Stdout, controller.Stderr = append(os.Environ(), asController+"=1"), said, said
+	if err := controller.Start(); err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- command(ctx, said, args...) }()
+	go func() { ended <- controller.Wait() }()
 	return func() {
 		t.Helper()
 		began := time.Now()
-		cancel()
+		is.New(t).NoErr(controller.Process.Signal(syscall.SIGTERM))
 		select {
 		case err := <-ended:
 			is.New(t).NoErr(err)

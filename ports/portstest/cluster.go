@@ -107,6 +107,8 @@ func (c *Cluster) Report(_ context.Context, report ports.Report) error {
 	switch {
 	case c.away != nil:
 		return c.away
+	case report.Identity != "" && report.Identity != c.wish.Identity:
+		return fmt.Errorf("reporting the status: %w", ports.ErrConflict)
 	case !c.wish.Registered:
 		return fmt.Errorf("reporting the status: %w", ports.ErrNotFound)
 	}

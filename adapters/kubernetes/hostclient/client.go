@@ -43,7 +43,14 @@ type Client struct {
 	mu      sync.Mutex
 	uid     types.UID          // of the object that was last seen
 	current []metav1.Condition // as the cluster last showed them, for their transition times
-	written string             // what was last reported
+	written written
+}
+
+// written is what was last reported, so that nothing is written twice.
+type written struct {
+	said    string                      // all of it
+	status  v1beta1.ElementalHostStatus // as the agent owns it
+	version uint64                      // of the object that the cluster made of it
 }
 
 // New connects with the identity that a kubeconfig holds. It does not speak to the cluster yet.

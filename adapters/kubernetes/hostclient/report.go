@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,25 +25,34 @@ func (c *Client) Report(ctx context.Context, report ports.Report) error {
 	if err != nil {
 		return fmt.Errorf("reporting the status of host %s: %w", c.name, err)
 	}
-	if string(said) == c.written {
+	if string(said) == c.written.said {
 		return nil
 	}
+	metadata := map[string]string{"name": c.name, "namespace": c.namespace}
+	if report.Identity != "" {
+		metadata["uid"] = report.Identity
+	}
+	status := c.status(report, metav1.Now())
 	body, err := json.Marshal(map[string]any{
-		"apiVersion": v1beta1.GroupVersion.String(), "kind": "ElementalHost",
-		"metadata": map[string]string{"name": c.name, "namespace": c.namespace},
-		"status":   c.status(report, metav1.Now()),
+		"apiVersion": v1beta1.GroupVersion.String(), "kind": "ElementalHost", "metadata": metadata, "status": status,
 	})
 	if err != nil {
 		return fmt.Errorf("reporting the status of host %s: %w", c.name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	var after v1beta1.ElementalHost
 	err = c.hosts.Patch(types.ApplyPatchType).Namespace(c.namespace).Resource("elementalhosts").Name(c.name).SubResource("status").
-		Param("fieldManager", fieldManager).Param("force", "true").Body(body).Do(ctx).Error()
+		Param("fieldManager", fieldManager).Param("force", "true").Body(body).Do(ctx).Into(&after)
 	if err != nil {
 		return c.failure("reporting the status of", err)
 	}
-	c.written = string(said)
+	version, err := strconv.ParseUint(after.ResourceVersion, 10, 64)
+	if err != nil { // Then nothing is known to be older than this report.
+		version = 0
+	}
+	status.OSVersion = after.Status.OSVersion // With its times as the cluster keeps them.
+	c.written = written{said: string(said), status: status, version: version}
 	return nil
 }
 

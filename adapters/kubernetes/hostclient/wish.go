@@ -3,8 +3,10 @@ package hostclient
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -20,8 +22,9 @@ import (
 func (c *Client) Follow(ctx context.Context, wish func(ports.Wish)) error {
 	own := cache.NewListWatchFromClient(c.hosts, "elementalhosts", c.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, c.name))
 	reflector := cache.NewReflectorWithOptions(own, &v1beta1.ElementalHost{}, &latest{show: func(host *v1beta1.ElementalHost) {
-		c.remember(host)
-		wish(wishOf(host))
+		w := wishOf(host)
+		w.Forgotten = c.remember(host)
+		wish(w)
 	}}, cache.ReflectorOptions{Name: "elementalhost", MinWatchTimeout: 10 * time.Minute})
 	reflector.RunWithContext(ctx)
 	return nil
@@ -62,14 +65,15 @@ func wishOf(host *v1beta1.ElementalHost) ports.Wish {
 		return ports.Wish{}
 	}
 	wish := ports.Wish{
-		Registered: true,
-		Reported:   host.Labels[v1beta1.LabelBootstrapped] == v1beta1.LabelValueTrue || meta.IsStatusConditionTrue(host.Status.Conditions, core.BootstrapReady),
+		Registered: true, Identity: string(host.UID),
+		Reported: host.Labels[v1beta1.LabelBootstrapped] == v1beta1.LabelValueTrue || meta.IsStatusConditionTrue(host.Status.Conditions, core.BootstrapReady),
 		Desired: core.Desired{
 			Generation: host.Generation,
 			Retry:      host.Annotations[v1beta1.AnnotationRetry],
 			Reset:      !host.DeletionTimestamp.IsZero() || host.Labels[v1beta1.LabelNeedsReset] == v1beta1.LabelValueTrue,
 			Paused:     paused(host),
 			Armed:      host.Labels[v1beta1.LabelInPlaceUpdate] == string(core.LabelPending),
+			Judged:     host.Annotations[v1beta1.AnnotationJudged],
 			Drained:    drained(host),
 			Bootstrap:  host.Spec.BootstrapSecret != nil,
 		},
@@ -99,17 +103,35 @@ func drained(host *v1beta1.ElementalHost) bool {
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == host.Generation
 }
 
-// remember keeps the conditions' transition times, which a report carries on, and forgets what was written
-// to another object of this name: the one that is there now has seen nothing yet.
-func (c *Client) remember(host *v1beta1.ElementalHost) {
+// remember keeps the conditions' transition times, which a report carries on. It says whether the cluster does not
+// show what was last reported: the object is another one of this name, or its status was restored from long ago.
+func (c *Client) remember(host *v1beta1.ElementalHost) (forgotten bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if host == nil {
-		c.uid, c.current, c.written = "", nil, ""
-		return
+		c.uid, c.current, c.written = "", nil, written{}
+		return false
 	}
-	if host.UID != c.uid {
-		c.uid, c.written = host.UID, ""
+	reported := c.written.said != ""
+	shown, err := strconv.ParseUint(host.ResourceVersion, 10, 64)
+	late := err == nil && shown < c.written.version // What is shown is from before the last report.
+	if host.UID != c.uid || !late && !shows(host.Status, c.written.status) {
+		c.uid, c.written, forgotten = host.UID, written{}, reported
 	}
 	c.current = host.Status.Conditions
+	return forgotten
+}
+
+// shows says whether a status still says what was reported.
+func shows(status, reported v1beta1.ElementalHostStatus) bool {
+	if status.Phase != reported.Phase || !equality.Semantic.DeepEqual(status.OSVersion, reported.OSVersion) {
+		return false
+	}
+	for _, c := range reported.Conditions {
+		now := meta.FindStatusCondition(status.Conditions, c.Type)
+		if now == nil || now.Status != c.Status || now.Reason != c.Reason || now.ObservedGeneration != c.ObservedGeneration {
+			return false
+		}
+	}
+	return true
 }
