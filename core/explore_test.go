@@ -96,9 +96,9 @@ func (w world) ended(effect Effect) bool {
 	switch effect.(type) {
 	case Call, Restart:
 		return true
-	default:
-		return false
+	case Register, Remember, Report:
 	}
+	return false
 }
 
 // crash visits what a killed agent and a cut of the power leave of a world.
