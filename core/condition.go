@@ -34,6 +34,7 @@ const (
 
 	NodeDrained    = "NodeDrained"
 	AgentConnected = "AgentConnected"
+	Paused         = "Paused"
 	Ready          = "Ready"
 )
 
@@ -69,6 +70,8 @@ const (
 	ReasonDrainFailed           = "DrainFailed"
 	ReasonSeen                  = "Seen"
 	ReasonNotSeen               = "NotSeen"
+	ReasonPaused                = "Paused"
+	ReasonNotPaused             = "NotPaused"
 	ReasonHostReady             = "Ready"
 )
 
@@ -106,6 +109,15 @@ func SumReady(generation int64, conditions []Condition) Condition {
 		}
 	}
 	return Condition{Type: Ready, Status: True, Reason: ReasonHostReady, Message: version.Message, Generation: generation}
+}
+
+// SumPaused says, in Cluster API's own terms, whether an object is paused. It is no objection to being ready: what
+// runs is what runs.
+func SumPaused(paused bool, generation int64) Condition {
+	if paused {
+		return Condition{Type: Paused, Status: True, Reason: ReasonPaused, Generation: generation, Message: "nothing is done to this host until it is no longer paused"}
+	}
+	return Condition{Type: Paused, Status: False, Reason: ReasonNotPaused, Generation: generation}
 }
 
 // LeaseInterval is how often an agent renews its Lease; the agent spreads it by a fifth either way.

@@ -52,8 +52,10 @@ func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Resul
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := r.fulfil(ctx, host, wishFor(host, machine)); err != nil {
-		return ctrl.Result{}, unlessStale(err)
+	if !paused(host) {
+		if err := r.fulfil(ctx, host, wishFor(host, machine)); err != nil {
+			return ctrl.Result{}, unlessStale(err)
+		}
 	}
 	renewed, identityErr := r.identities.ensure(ctx, host)
 	now := r.now()
@@ -66,11 +68,17 @@ func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Resul
 }
 
 // The conditions of a host that the controller owns.
-var hostOwned = []string{core.Ready, core.AgentConnected, core.NodeDrained}
+var hostOwned = []string{core.Ready, core.AgentConnected, core.NodeDrained, core.Paused}
+
+// paused is Cluster API's word for an object that is to be left alone.
+func paused(host *v1beta1.ElementalHost) bool {
+	_, annotated := host.Annotations[v1beta1.AnnotationPaused]
+	return annotated
+}
 
 // hostConditions is what the controller has to say of a host.
 func hostConditions(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine, alive core.Condition) []core.Condition {
-	wanted := []core.Condition{alive}
+	wanted := []core.Condition{alive, core.SumPaused(paused(host), host.Generation)}
 	if drained, present := core.SumDrained(updateOf(host, machine)); present {
 		wanted = append(wanted, drained)
 	}

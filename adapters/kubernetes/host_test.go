@@ -60,6 +60,22 @@ func TestTheLeaseSaysWhetherTheAgentIsThere(t *testing.T) {
 	w.eventually(w.hostSays("one", core.Ready, metav1.ConditionTrue, ""))
 }
 
+func TestAPausedHostIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.controller()
+	w.newHost("one", func(h *v1beta1.ElementalHost) {
+		h.Annotations = map[string]string{v1beta1.AnnotationPaused: ""}
+		h.Spec.MachineRef = &v1beta1.ObjectReference{Kind: "ElementalMachine", Name: "machine"}
+	})
+	w.newMachine("machine", "one", "v1")
+	w.eventually(w.hostSays("one", core.Paused, metav1.ConditionTrue, core.ReasonPaused))
+	w.True(w.host("one").Spec.OSVersionManagement == nil)
+	_, err := w.kubectl("annotate", "elementalhost", "one", v1beta1.AnnotationPaused+"-")
+	w.NoErr(err)
+	w.eventually(w.hostSays("one", core.Paused, metav1.ConditionFalse, core.ReasonNotPaused))
+	w.eventually(w.forwards("one", osVersion("v1")))
+}
+
 func TestALeaseIsTimedByTheControllersClock(t *testing.T) {
 	is := is.New(t)
 	s, host := newSightings(), types.NamespacedName{Namespace: "default", Name: "one"}
