@@ -47,7 +47,7 @@ func (b *bench) takePatches(ctx context.Context) error {
 		return err
 	}
 	defer watcher.stop()
-	sent, done := make([]time.Time, patches), make([]time.Duration, patches)
+	sent, answered, done := make([]time.Time, patches), make([]time.Duration, patches), make([]time.Duration, patches)
 	for n := range patches {
 		if n%50 == 0 {
 			b.now("patches a host, %d of %d times so far", n, patches)
@@ -57,6 +57,7 @@ func (b *bench) takePatches(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		answered[n] = time.Since(sent[n])
 		err = watcher.follow(ctx, func(h *v1beta1.ElementalHost) bool { return h.Generation >= generation && ready(h) })
 		if err != nil {
 			return fmt.Errorf("waiting for patch %d: %w; the agent said last:\n%s", n, err, process.Log())
@@ -70,6 +71,7 @@ func (b *bench) takePatches(ctx context.Context) error {
 	if err := b.tellPatches(sent, done, noted); err != nil {
 		return err
 	}
+	b.figure("patch_answer_p50_ms", milliseconds(percentile(answered, 50)), "the API server's own answer to the same patches; p99 %s ms", number(milliseconds(percentile(answered, 99))))
 	m, err := memoryOfAgent(process)
 	if err != nil {
 		return err
