@@ -167,7 +167,8 @@ func (e *Engine) options(id string, now state) string {
 }
 
 // CarryEtc carries to the staged system what was changed in the running system's /etc since. It is for the
-// moment of the restart, and does nothing when nothing is staged.
+// moment of the restart, and does nothing when nothing is staged. A system on trial carries nothing: what it would
+// fall back to must stay as it was found good.
 func (e *Engine) CarryEtc(ctx context.Context) ([]string, error) {
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -178,15 +179,16 @@ func (e *Engine) CarryEtc(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now.booted == "" || len(now.entries) == 0 || now.entries[0].Deployment == now.booted {
+	next, waits := now.staged()
+	if now.booted == "" || now.onTrial() || !waits || now.entries[0].Deployment != next.Deployment {
 		return nil, nil
 	}
 	if err := os.RemoveAll(e.path("staging")); err != nil {
 		return nil, fmt.Errorf("cleaning the staging folder: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(e.Root, "staging"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(e.Root, "staging"), private); err != nil {
 		return nil, fmt.Errorf("making the staging folder: %w", err)
 	}
-	conflicts, err := e.carryEtc(ctx, now.booted, now.entries[0].Deployment)
+	conflicts, err := e.carryEtc(ctx, now.booted, next.Deployment)
 	return conflicts, errors.Join(err, os.RemoveAll(e.path("staging")))
 }

@@ -148,11 +148,20 @@ func (s *staging) sign(r Record) Record {
 	return r
 }
 
+// private is the mode of folders with systems that do not run: nobody but root may reach their set-user-ID programs
+// and devices.
+const private = 0o700
+
+// makePrivate makes a folder, and takes from others what an earlier version gave them.
+func makePrivate(path string) error {
+	return errors.Join(os.MkdirAll(path, private), os.Chmod(path, private))
+}
+
 // create writes a deployment that is not there yet.
 func (s *staging) create(ctx context.Context) (Record, error) {
 	e := s.engine
 	for _, folder := range []string{"layers", "deployments", "staging/blobs", "staging/layers", "staging/deployment"} {
-		if err := os.MkdirAll(e.path(folder), 0o755); err != nil {
+		if err := makePrivate(e.path(folder)); err != nil {
 			return Record{}, fmt.Errorf("making the folders of the engine: %w", err)
 		}
 	}

@@ -97,6 +97,31 @@ func TestARegistryThatIsAwayIsRetried(t *testing.T) {
 	}
 }
 
+func TestASignedAddressIsNotTold(t *testing.T) {
+	is := is.New(t)
+	_, store := newRegistry(t)
+	reference := registryShelf{architectures{}, store}.Put(t, "v1", "amd64", []byte("content"))
+	storage := httptest.NewServer(http.NotFoundHandler())
+	storage.Close() // Nobody answers there.
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/blobs/") && r.Method == http.MethodGet && r.Header.Get("Accept") == "" {
+			http.Redirect(w, r, storage.URL+r.URL.Path+"?X-Amz-Signature=canary", http.StatusTemporaryRedirect)
+			return
+		}
+		behind(w, r, store)
+	}))
+	t.Cleanup(front.Close)
+	host := strings.TrimPrefix(front.URL, "http://")
+	images := oci.New(oci.Config{PlainHTTP: []string{host, strings.TrimPrefix(storage.URL, "http://")}})
+	image, err := images.Resolve(t.Context(), strings.Replace(reference, store, host, 1), "amd64")
+	if err == nil {
+		_, err = images.Blob(t.Context(), image, image.Layers[0], 0)
+	}
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "can't be reached"))
+	is.True(!strings.Contains(err.Error(), "canary"))
+}
+
 func TestPlainHTTPIsRefusedUnlessTheHostNamesTheRegistry(t *testing.T) {
 	is := is.New(t)
 	asked := 0

@@ -70,11 +70,25 @@ func classify(reference string, err error) error {
 	case isNetwork(err):
 		return core.Failure{
 			Class: core.FailureRetryable, Reason: ports.ReasonRegistryUnavailable,
-			Message: fmt.Sprintf("%s: the registry can't be reached: %v", reference, err),
+			Message: fmt.Sprintf("%s: the registry can't be reached: %s", reference, withoutQuery(err)),
 		}
 	default:
 		return badImage(reference, "%v", err)
 	}
+}
+
+// withoutQuery words an error of the network. The address of a blob may carry a signature that opens it to
+// everyone, so only its host is named.
+func withoutQuery(err error) string {
+	var request *url.Error
+	if !errors.As(err, &request) {
+		return err.Error()
+	}
+	host := "an address that can't be read"
+	if address, err := url.Parse(request.URL); err == nil {
+		host = address.Host
+	}
+	return host + ": " + request.Err.Error()
 }
 
 func classifyAnswer(reference string, answer *transport.Error) core.Failure {

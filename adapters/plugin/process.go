@@ -98,10 +98,10 @@ func (p *process) attend(begun chan<- error) {
 	if p.childrenLeft() {
 		p.signal(syscall.SIGTERM)
 		p.awaitChildren()
+		p.signal(syscall.SIGKILL)
+		// One that hangs in the kernel dies when it comes back from there, and is not waited for.
+		p.awaitChildren()
 	}
-	p.signal(syscall.SIGKILL)
-	// One that hangs in the kernel dies when it comes back from there, and is not waited for.
-	p.awaitChildren()
 	p.reaping.Lock()
 	defer p.reaping.Unlock()
 	_ = p.command.Wait() // The error is the exit status, which is read from ProcessState.

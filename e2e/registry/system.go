@@ -49,7 +49,7 @@ func elementalFiles(checkout, binary string) []File {
 		{Path: "usr/lib/systemd/system/elemental-health.service", From: filepath.Join(units, "elemental-health.service")},
 		{Path: "usr/lib/systemd/system/elemental-etc.service", From: filepath.Join(units, "elemental-etc.service")},
 		Enable("elemental-agent.service", "multi-user.target"),
-		Enable("elemental-etc.service", "multi-user.target"),
+		Enable("elemental-etc.service", "basic.target"),
 		Enable("elemental-health.service", "multi-user.target"),
 		{Path: "etc/systemd/system/boot-complete.target.requires/elemental-health.service", Link: "/usr/lib/systemd/system/elemental-health.service"},
 		{Path: "etc/systemd/system/default.target", Link: "/usr/lib/systemd/system/multi-user.target"},
