@@ -93,13 +93,21 @@ func (c *carrier) close() {
 	}
 }
 
-// folder carries over one folder that is a folder in both the old image and the old deployment.
+// folder carries over what is in a folder of the old deployment. Where the old image has no such folder, it is as
+// if it had an empty one.
 func (c *carrier) folder(at string) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
 	names := map[string]bool{}
 	for _, root := range []*os.Root{c.base, c.local} {
+		is, err := isFolder(root, at)
+		if err != nil {
+			return err
+		}
+		if !is {
+			continue
+		}
 		entries, err := listFolder(root, at)
 		if err != nil {
 			return err
@@ -116,15 +124,17 @@ func (c *carrier) folder(at string) error {
 	return nil
 }
 
-// carry carries over one name.
+// carry carries over one name. A folder of the old deployment that the old image or the new one has too is only
+// one in which there may be something to carry over: what others put into it stays.
 func (c *carrier) carry(at string) error {
 	same, err := sameFile(c.base, c.local, at)
 	if err != nil {
 		return err
 	}
-	before, errBefore := lookUp(c.base, at)
-	mine, errMine := lookUp(c.local, at)
-	bothFolders := errBefore == nil && errMine == nil && before.IsDir() && mine.IsDir()
+	shared, err := c.isShared(at)
+	if err != nil {
+		return err
+	}
 	if !same {
 		untouched, err := sameFile(c.base, c.image, at)
 		if err != nil {
@@ -134,23 +144,31 @@ func (c *carrier) carry(at string) error {
 		if err != nil {
 			return err
 		}
-		if agreed && !bothFolders {
+		if agreed && !shared {
 			return nil
 		}
 		if !untouched && !agreed {
 			c.conflicts = append(c.conflicts, path.Join("/etc", at))
 		}
-		if err := c.replace(at, bothFolders); err != nil {
+		if err := c.replace(at, shared); err != nil {
 			return err
 		}
 	}
-	if bothFolders {
+	if shared {
 		return c.folder(at)
 	}
 	return nil
 }
 
-// replace makes the target's file the old deployment's. Of a folder that both have, only what it is itself.
+// isShared says whether a name is a folder of the old deployment and of one of the images.
+func (c *carrier) isShared(at string) (bool, error) {
+	before, errBefore := isFolder(c.base, at)
+	mine, errMine := isFolder(c.local, at)
+	theirs, errTheirs := isFolder(c.image, at)
+	return mine && (before || theirs), errors.Join(errBefore, errMine, errTheirs)
+}
+
+// replace makes the target's file the old deployment's. Of a folder that is shared, only what it is itself.
 func (c *carrier) replace(at string, folder bool) error {
 	there, err := lookUp(c.target, at)
 	mine, errMine := lookUp(c.local, at)
@@ -236,6 +254,15 @@ func lookUp(root *os.Root, at string) (fs.FileInfo, error) {
 		}
 	}
 	return root.Lstat(at)
+}
+
+// isFolder says whether a name is a folder, and not a link to one.
+func isFolder(root *os.Root, at string) (bool, error) {
+	info, err := lookUp(root, at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.IsDir(), err
 }
 
 // sameFile says whether two trees have the same thing under a name, but for its time. Folders are the same

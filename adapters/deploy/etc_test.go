@@ -127,3 +127,50 @@ func TestVarStartsFromTheImageOnceAndIsSharedThen(t *testing.T) {
 	h.update(h.put("v2", system(t, "2", item{name: "var/lib/other", content: "again"})))
 	is.True(!exists(t, h.path("var", "lib", "other"))) // It belongs to what runs now.
 }
+
+func TestAFolderThatBothTheAdministratorAndTheNewImageMadeIsMerged(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	v1 := h.put("v1", system(t, "1", symlink("etc/was-link", "/usr/lib"), item{name: "etc/was-file", content: "x"}))
+	v2 := h.put("v2", system(t, "2",
+		folder("etc/elemental/"), item{name: "etc/elemental/image.yaml", content: "default"}, item{name: "etc/elemental/both", content: "image"},
+		item{name: "etc/elemental/agreed", content: "agreed"}, folder("etc/elemental/deep/"), item{name: "etc/elemental/deep/default", content: "default"},
+		folder("etc/closed/"), item{name: "etc/closed/default", content: "default"},
+		folder("etc/was-link/"), item{name: "etc/was-link/default", content: "default"},
+		folder("etc/was-file/"), item{name: "etc/was-file/default", content: "default"}))
+	h.install(v1)
+	own := func(elements ...string) string {
+		return h.path(append([]string{"deployments", h.next(), "etc"}, elements...)...)
+	}
+	is.NoErr(os.Remove(own("was-link")))
+	is.NoErr(os.Remove(own("was-file")))
+	for _, made := range []string{"elemental", "elemental/deep", "closed", "was-link", "was-file"} {
+		is.NoErr(os.Mkdir(own(made), 0o755))
+		is.NoErr(os.WriteFile(own(made, "mine"), []byte("mine"), 0o600))
+	}
+	is.NoErr(os.WriteFile(own("elemental", "agent.yaml"), []byte("mine"), 0o600))
+	is.NoErr(os.WriteFile(own("elemental", "both"), []byte("mine"), 0o644))
+	is.NoErr(os.WriteFile(own("elemental", "agreed"), []byte("agreed"), 0o644))
+	is.NoErr(os.Chmod(own("closed"), 0o700))
+
+	h.mustStage(v2)
+	two := h.next()
+	look := func() {
+		for at, want := range map[string]string{
+			"elemental/agent.yaml": "mine", "elemental/image.yaml": "default", "elemental/both": "mine", "elemental/agreed": "agreed",
+			"elemental/mine": "mine", "elemental/deep/mine": "mine", "elemental/deep/default": "default",
+			"closed/mine": "mine", "closed/default": "default",
+			"was-link/mine": "mine", "was-link/default": "default", "was-file/mine": "mine", "was-file/default": "default",
+		} {
+			is.Equal(h.read(two, "etc", at), want)
+		}
+		info, err := os.Lstat(own("closed"))
+		is.NoErr(err)
+		is.Equal(info.Mode().Perm(), os.FileMode(0o700))
+	}
+	look()
+	conflicts, err := h.CarryEtc(t.Context())
+	is.NoErr(err)
+	is.True(slices.Equal(conflicts, []string{"/etc/closed", "/etc/elemental/both"}))
+	look()
+}
