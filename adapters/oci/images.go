@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -111,6 +112,9 @@ func (i *Images) open(ctx context.Context, reference string) (source, error) {
 		if err != nil {
 			return nil, err
 		}
+		if at = path.Clean(at); !i.allowed(at) {
+			return nil, denied(at)
+		}
 		if scheme == "oci-layout" {
 			return layout{files: folderFiles(at), tag: tag, reference: reference}, nil
 		}
@@ -131,10 +135,7 @@ func (i *Images) openRegistry(ctx context.Context, reference string) (source, er
 	}
 	registry := parsed.Context().RegistryStr()
 	if !i.allowed(registry + "/" + parsed.Context().RepositoryStr()) {
-		return nil, core.Failure{
-			Class: core.FailureInvalid, Reason: core.ReasonPolicyDenied, Path: referencePath,
-			Message: fmt.Sprintf("this host takes no images from %s: allowedRegistries of its image plugin does not name it", registry),
-		}
+		return nil, denied(registry)
 	}
 	if listed(i.config.PlainHTTP, registry) {
 		if parsed, err = name.ParseReference(rest, name.StrictValidation, name.Insecure); err != nil {
@@ -148,7 +149,14 @@ func (i *Images) openRegistry(ctx context.Context, reference string) (source, er
 	return registrySource{reference: parsed, client: &http.Client{Transport: session}}, nil
 }
 
-// allowed says whether the host takes images from a repository.
+func denied(place string) core.Failure {
+	return core.Failure{
+		Class: core.FailureInvalid, Reason: core.ReasonPolicyDenied, Path: referencePath,
+		Message: fmt.Sprintf("this host takes no images from %s: allowedRegistries of its image plugin does not name it", place),
+	}
+}
+
+// allowed says whether the host takes images from a repository, or from a folder or file.
 func (i *Images) allowed(repository string) bool {
 	for _, allowed := range i.config.Allowed {
 		if prefix := strings.TrimSuffix(allowed, "/"); strings.HasPrefix(repository, prefix+"/") || repository == prefix {

@@ -150,6 +150,14 @@ func TestTheHostChoosesItsRegistries(t *testing.T) {
 		}
 		is.Equal(failureOf(t, err).Reason, core.ReasonPolicyDenied)
 	}
+	// A folder is a place like any other.
+	folder := oci.New(oci.Config{Allowed: []string{host, "/srv/images"}})
+	for _, reference := range []string{"oci-layout:/tmp/any:v1", "oci-archive:/srv/images/../../tmp/any.tar", "oci-layout:/srv/images-of-others"} {
+		_, err := folder.Resolve(t.Context(), reference, "amd64")
+		is.Equal(failureOf(t, err).Reason, core.ReasonPolicyDenied)
+	}
+	_, err := folder.Resolve(t.Context(), "oci-layout:/srv/images/none:v1", "amd64")
+	is.True(failureOf(t, err).Reason != core.ReasonPolicyDenied) // It is only not there.
 }
 
 // bearer demands a token that only the right user gets.
