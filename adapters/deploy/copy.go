@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -17,17 +18,36 @@ import (
 // unixStat is what the os package gives for a file on Linux.
 type unixStat = syscall.Stat_t
 
+// openFolder opens a folder, and nothing that a link in its place leads to: what an image has there is not to be
+// trusted.
+func openFolder(at string) (*os.Root, error) {
+	above, err := os.OpenRoot(filepath.Dir(at))
+	if err != nil {
+		return nil, err
+	}
+	defer above.Close()
+	base := filepath.Base(at)
+	info, err := above.Lstat(base)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder", at)
+	}
+	return above.OpenRoot(base)
+}
+
 // copyTree copies a folder with all that is in it to a new one. Nothing is linked: the copy may be written to.
 func copyTree(ctx context.Context, from, to string) error {
-	if err := os.Mkdir(to, 0o700); err != nil {
-		return err
-	}
-	source, err := os.OpenRoot(from)
+	source, err := openFolder(from)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	target, err := os.OpenRoot(to)
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return err
+	}
+	target, err := openFolder(to)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ type carrier struct {
 func openCarrier(ctx context.Context, base, local, image, target string) (*carrier, error) {
 	c := &carrier{ctx: ctx}
 	for at, root := range map[string]**os.Root{base: &c.base, local: &c.local, image: &c.image, target: &c.target} {
-		opened, err := os.OpenRoot(at)
+		opened, err := openFolder(at)
 		if err != nil {
 			c.close()
 			return nil, err

@@ -10,6 +10,8 @@ import (
 	"github.com/matryer/is"
 	"golang.org/x/sys/unix"
 
+	"elemental/adapters/deploy"
+	"elemental/core"
 	"elemental/ports"
 )
 
@@ -173,4 +175,40 @@ func TestAFolderThatBothTheAdministratorAndTheNewImageMadeIsMerged(t *testing.T)
 	is.NoErr(err)
 	is.True(slices.Equal(conflicts, []string{"/etc/closed", "/etc/elemental/both"}))
 	look()
+}
+
+func TestAnImageWithoutAFolderToMountOnIsRefused(t *testing.T) {
+	for _, what := range []string{"etc", "var", "dev", "proc", "sys", "run"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			h := newHost(t)
+			around := t.TempDir()
+			is.NoErr(os.WriteFile(around+"/secret", []byte("the host's own"), 0o600))
+			for n, instead := range []item{symlink(what, around), symlink(what, "usr"), symlink(what, "nowhere"), {name: what, content: "x"}} {
+				bad := h.put("bad"+string(rune('a'+n)), system(t, "1"), layer(t, instead))
+				failure := failureOf(t, h.stage(bad))
+				is.Equal(failure.Class, core.FailureInvalid)
+				is.Equal(failure.Reason, deploy.ReasonNoFolder)
+				is.True(strings.Contains(failure.Message, "/"+what+" "))
+			}
+			is.True(!exists(t, h.path("staging")))
+		})
+	}
+}
+
+func TestEtcIsNeverReadThroughALink(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	h.install(h.put("v1", system(t, "1")))
+	h.mustStage(h.put("v2", system(t, "2")))
+	around := t.TempDir()
+	is.NoErr(os.WriteFile(around+"/secret", []byte("the host's own"), 0o600))
+	etc := h.path("deployments", h.next(), "root", "etc")
+	is.NoErr(os.RemoveAll(etc))
+	is.NoErr(os.Symlink(around, etc)) // As a deployment that an older engine laid down may have it.
+	_, err := h.CarryEtc(t.Context())
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "not a folder"))
+	is.True(!exists(t, h.path("deployments", h.next(), "etc", "secret")))
 }

@@ -28,6 +28,20 @@ func checkInit(t *tree) error {
 	return badImage(ReasonNoInit, "the image has no /sbin/init that can be run: it is not an operating system")
 }
 
+// ReasonNoFolder is the reason of refusing an image that has something else where a folder must be.
+const ReasonNoFolder = "NoFolder"
+
+// checkFolders refuses an image that has something else than a folder where the first process mounts one, such as a
+// link: to mount there would be to mount wherever that leads. What is missing is made.
+func (e *Engine) checkFolders(t *tree) error {
+	for _, at := range []string{"dev", "etc", "proc", "run", "sys", "var", strings.Trim(e.Root, "/")} {
+		if found, err := t.find(at, false); err == nil && found.Kind != KindFolder {
+			return badImage(ReasonNoFolder, "/%s of the image is a %s; it must be a folder, since the host mounts its own there", at, found.Kind)
+		}
+	}
+	return nil
+}
+
 // kernelPair is a kernel and its initrd in an image; both may be missing.
 type kernelPair struct {
 	kernel, initrd *node

@@ -27,6 +27,9 @@ func (s *staging) assemble(ctx context.Context) (Record, error) {
 	if err := checkInit(t); err != nil {
 		return Record{}, err
 	}
+	if err := e.checkFolders(t); err != nil {
+		return Record{}, err
+	}
 	kernel, err := e.findKernel(t)
 	if err != nil {
 		return Record{}, err
