@@ -68,6 +68,15 @@ func (s state) previous() (ports.BootEntry, bool) {
 	return ports.BootEntry{}, false
 }
 
+// confirmed is the one of the confirmed deployments that the boot loader chooses first.
+func (s state) confirmed() (ports.BootEntry, bool) {
+	i := slices.IndexFunc(s.entries, func(b ports.BootEntry) bool { return !b.Trial })
+	if i < 0 {
+		return ports.BootEntry{}, false
+	}
+	return s.entries[i], true
+}
+
 // nextOrder stands above all entries.
 func (s state) nextOrder() uint64 {
 	var highest uint64

@@ -125,6 +125,9 @@ func (s *staging) publish(ctx context.Context, record Record) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := s.clearWay(ctx); err != nil {
+		return err
+	}
 	entry := ports.BootEntry{
 		Deployment: s.id, Title: e.title(record), Order: s.state.nextOrder(), Kernel: record.Kernel, Initrd: record.Initrd,
 		Options: e.options(s.id, s.state), Trial: s.trial,
@@ -137,6 +140,34 @@ func (s *staging) publish(ctx context.Context, record Record) error {
 	}
 	e.Log.Info("staged", "deployment", s.id, "version", record.version().String(), "tries", entry.Tries)
 	return nil
+}
+
+// clearWay sees to what the boot loader takes when the new trial falls: the system that runs now. A trial that was
+// staged before and is not wanted any more goes, and a running system that is not the highest of the confirmed ones,
+// since it was chosen in the boot menu, becomes it.
+func (s *staging) clearWay(ctx context.Context) error {
+	if !s.trial {
+		return nil
+	}
+	e := s.engine
+	for _, entry := range s.state.entries {
+		if !entry.Trial || entry.Tries == 0 || entry.Deployment == s.state.booted || entry.Deployment == s.id {
+			continue
+		}
+		if err := e.Loader.Remove(ctx, entry.Deployment); err != nil {
+			return fmt.Errorf("unstaging deployment %s: %w", entry.Deployment, err)
+		}
+	}
+	running, ok := s.state.entry(s.state.booted)
+	if highest, found := s.state.confirmed(); ok && !running.Trial && found && highest.Deployment != running.Deployment {
+		running.Order = s.state.nextOrder()
+		if err := e.Loader.Add(ctx, running); err != nil {
+			return fmt.Errorf("making the running deployment %s the one to fall back to: %w", running.Deployment, err)
+		}
+	}
+	var err error
+	s.state, err = e.look(ctx)
+	return err
 }
 
 // title is what the boot menu shows.
