@@ -8,7 +8,7 @@ import (
 
 // Budget is what an image may cost at most. It stops bombs, and nothing that is a real system.
 type Budget struct {
-	Entries int   // in all layers together
+	Entries int   // in all layers together, with the folders that their names imply
 	Bytes   int64 // of all files in all layers together, unpacked
 	Ratio   int64 // unpacked bytes for each compressed one, of a layer that unpacks to more than Small
 	Small   int64 // bytes that a layer may unpack to whatever its ratio: a few zeros do no harm
@@ -26,19 +26,30 @@ func badImage(reason, format string, args ...any) error {
 	return core.Failure{Class: core.FailureInvalid, Reason: reason, Message: fmt.Sprintf(format, args...), Path: imagePath}
 }
 
+// tooMany is the refusal of an image for its entries.
+func tooMany(entries int) error {
+	return badImage(ReasonTooBig, "the image has more than %d entries", entries)
+}
+
+// tooDeep is the refusal of an image for where one of its names leads.
+func tooDeep(at string, depth int) error {
+	return badImage(ReasonTooBig, "the name %.80q… is more than %d folders deep", at, depth)
+}
+
 // imagePath is the field of a request that names the image.
 const imagePath = "osVersion.imageUri"
 
 // The reasons of refusing an image.
 const (
-	ReasonTooBig     = "ImageTooBig"
-	ReasonBadLayer   = "MalformedLayer"
-	ReasonNoInit     = "NoInit"
-	ReasonNoKernel   = "NoKernel"
-	ReasonBadDigest  = "DigestMismatch"
-	ReasonDiskFull   = "DiskTooSmall"
-	ReasonNotBooted  = "NotADeployment"
-	ReasonOnTrial    = "Unconfirmed"
-	ReasonUnhealthy  = "HealthCheckFailed"
-	ReasonNoPrevious = "NoPreviousDeployment"
+	ReasonTooBig      = "ImageTooBig"
+	ReasonBadLayer    = "MalformedLayer"
+	ReasonNoInit      = "NoInit"
+	ReasonNoKernel    = "NoKernel"
+	ReasonBadDigest   = "DigestMismatch"
+	ReasonDiskFull    = "DiskTooSmall"
+	ReasonNotBooted   = "NotADeployment"
+	ReasonNoBootEntry = "NoBootEntry"
+	ReasonOnTrial     = "Unconfirmed"
+	ReasonUnhealthy   = "HealthCheckFailed"
+	ReasonNoPrevious  = "NoPreviousDeployment"
 )

@@ -6,12 +6,16 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"elemental/core"
 )
 
 // tree is what the layers of an image add up to. It is only a picture: putting layers together follows links
 // within it and never asks the disk, so that no name, link or chain of links can lead out of it.
 type tree struct {
-	root *node
+	root   *node
+	budget Budget
+	nodes  int // entries that were put in place, and folders that were made for them
 }
 
 // node is one thing in a tree.
@@ -21,7 +25,7 @@ type node struct {
 	layer    int              // the layer that put it there or last named it
 }
 
-func newTree() *tree { return &tree{root: newFolder(0)} }
+func newTree() *tree { return &tree{root: newFolder(0), budget: DefaultBudget()} }
 
 func newFolder(layer int) *node {
 	return &node{Entry: Entry{Kind: KindFolder, Mode: 0o755}, children: map[string]*node{}, layer: layer}
@@ -30,15 +34,44 @@ func newFolder(layer int) *node {
 // maxLinks is how many symbolic links one path may go through, as the kernel has it.
 const maxLinks = 40
 
+// hostLayer is the layer of what the host adds to an image.
+const hostLayer = 0
+
+// hostNodes is how much the host may add to an image that just kept to its budget.
+const hostNodes = 1024
+
+// charge counts a node. A name of a few bytes can imply many folders, and a link even more.
+func (t *tree) charge(layer int) error {
+	limit := t.budget.Entries
+	if layer == hostLayer {
+		limit += hostNodes
+	}
+	if t.nodes++; t.nodes > limit {
+		return tooMany(t.budget.Entries)
+	}
+	return nil
+}
+
+// misplaced says that an entry can't be put in place: because of what it costs, or of where it leads.
+func misplaced(err error, format string, args ...any) error {
+	if errors.As(err, new(core.Failure)) {
+		return err
+	}
+	return badImage(ReasonBadLayer, "%s: %v", fmt.Sprintf(format, args...), err)
+}
+
 // apply adds an entry of a layer. Layers come the lowest first, and entries in the order of their tar.
 func (t *tree) apply(layer int, e Entry) error {
+	if err := t.charge(layer); err != nil {
+		return err
+	}
 	if e.Name == "" {
 		return t.applyTop(layer, e)
 	}
 	parent, base := path.Split(string(e.Name))
 	folder, err := t.folder(parent, layer)
 	if err != nil {
-		return badImage(ReasonBadLayer, "putting %q in place: %v", e.Name, err)
+		return misplaced(err, "putting %q in place", e.Name)
 	}
 	before := folder.children[base]
 	switch e.Kind {
@@ -88,7 +121,7 @@ func (t *tree) applyTop(layer int, e Entry) error {
 func (t *tree) opaque(layer int, e Entry) error {
 	folder, err := t.folder(string(e.Name), layer)
 	if err != nil {
-		return badImage(ReasonBadLayer, "emptying %q: %v", e.Name, err)
+		return misplaced(err, "emptying %q", e.Name)
 	}
 	for base, child := range folder.children {
 		if !child.prune(layer) {
@@ -111,10 +144,13 @@ func (n *node) prune(layer int) bool {
 
 // folder finds a folder by its path, following links, and makes what is missing on the way.
 func (t *tree) folder(at string, layer int) (*node, error) {
-	return t.walk(at, func(in *node, base string) *node {
+	return t.walk(at, func(in *node, base string) (*node, error) {
+		if err := t.charge(layer); err != nil {
+			return nil, err
+		}
 		made := newFolder(layer)
 		in.children[base] = made
-		return made
+		return made, nil
 	})
 }
 
@@ -148,7 +184,8 @@ func (t *tree) find(at string, follow bool) (*node, error) {
 
 // walk goes to a folder, following links as the kernel does for a process whose root is the tree's: an absolute
 // link starts at the top, and nothing is above the top. Missing folders are made, or are an error without make.
-func (t *tree) walk(at string, make func(in *node, base string) *node) (*node, error) {
+// Where folders are made, what is put into the one at the end is not too deep: links make it deeper than its name.
+func (t *tree) walk(at string, make func(in *node, base string) (*node, error)) (*node, error) {
 	above := []*node{t.root}
 	left := strings.Split(at, "/")
 	for links := 0; len(left) > 0; {
@@ -164,7 +201,13 @@ func (t *tree) walk(at string, make func(in *node, base string) *node) (*node, e
 		}
 		next := here.children[base]
 		if next == nil && make != nil {
-			next = make(here, base)
+			if len(above) > t.budget.Depth {
+				return nil, tooDeep(at, t.budget.Depth)
+			}
+			var err error
+			if next, err = make(here, base); err != nil {
+				return nil, err
+			}
 		}
 		switch {
 		case next == nil:
@@ -182,6 +225,9 @@ func (t *tree) walk(at string, make func(in *node, base string) *node) (*node, e
 		default:
 			return nil, fmt.Errorf("%q is a %s and not a folder", base, next.Kind)
 		}
+	}
+	if make != nil && len(above) > t.budget.Depth {
+		return nil, tooDeep(at, t.budget.Depth)
 	}
 	return above[len(above)-1], nil
 }

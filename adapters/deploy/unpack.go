@@ -39,7 +39,7 @@ func (s *spending) take(e Entry) error {
 	}
 	switch {
 	case s.entries.Add(1) > int64(s.budget.Entries):
-		return badImage(ReasonTooBig, "the image has more than %d entries", s.budget.Entries)
+		return tooMany(s.budget.Entries)
 	case e.Size < 0 || e.Size > s.budget.Bytes || s.bytes.Add(e.Size) > s.budget.Bytes:
 		return badImage(ReasonTooBig, "the image unpacks to more than %d bytes", s.budget.Bytes)
 	case s.record.Add(int64(text)) > s.budget.Record:
@@ -280,7 +280,7 @@ func cleanName(raw string, depth int) (name, error) {
 	}
 	parts := strings.Split(relative, "/")
 	if len(parts) > depth {
-		return "", badImage(ReasonTooBig, "the name %.80q… is more than %d folders deep", raw, depth)
+		return "", tooDeep(raw, depth)
 	}
 	for _, part := range parts {
 		if len(part) > maxComponent {
