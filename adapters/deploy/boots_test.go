@@ -2,10 +2,13 @@ package deploy_test
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
 
+	"elemental/adapters/deploy"
 	"elemental/core"
 )
 
@@ -64,4 +67,37 @@ func TestTheFallbackIsTheSystemThatRan(t *testing.T) {
 	is.Equal(h.observe(v3).Previous.Version, "Test 1")
 	is.True(exists(t, h.path("deployments", one)))
 	is.True(!exists(t, h.path("deployments", two)))
+}
+
+func TestAHostWhoseBootEntryIsNotSeenSaysSo(t *testing.T) {
+	is := is.New(t)
+	h, f := crashHost(t, scratch(t))
+	v1, v2 := h.put("v1", system(t, "1")), h.put("v2", system(t, "2"))
+	is.NoErr(h.Install(t.Context(), request(v1), nil))
+	f.Boot(t)
+	h.mustStage(v2)
+	two := f.Boot(t)
+	entries := filepath.Join(h.Boot, "loader", "entries")
+	is.NoErr(os.Rename(entries, entries+"-not-mounted"))
+
+	refused := func(err error) {
+		t.Helper()
+		failure := failureOf(t, err)
+		is.Equal(failure.Class, core.FailureFailed)
+		is.Equal(failure.Reason, deploy.ReasonNoBootEntry)
+		is.True(strings.Contains(failure.Message, two) && strings.Contains(failure.Message, entries))
+	}
+	_, err := h.Observe(t.Context(), request(v2))
+	refused(err)
+	refused(h.Confirm(t.Context(), request(v2)))
+	refused(h.stage(v1))
+	refused(h.Rollback(t.Context()))
+	status, err := h.Status(t.Context())
+	refused(err)
+	is.Equal(status.Booted, two) // Whose boot it is is known all the same.
+	is.True(!exists(t, entries)) // Nothing was written where the boot partition belongs.
+
+	is.NoErr(os.Rename(entries+"-not-mounted", entries))
+	is.Equal(h.observe(v2).Verdict, core.VerdictUnconfirmed)
+	h.confirm(v2)
 }

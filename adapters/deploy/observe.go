@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -26,8 +27,14 @@ func (e *Engine) look(ctx context.Context) (state, error) {
 	if s.booted, err = e.Loader.Booted(ctx); err != nil {
 		return s, fmt.Errorf("asking what was booted: %w", err)
 	}
-	if s.entries, err = e.Loader.Entries(ctx); err != nil {
-		return s, fmt.Errorf("listing the boot entries: %w", err)
+	// A confirmation renames the entry: a list that is read meanwhile may lack it, and the next one has it.
+	for range 2 {
+		if s.entries, err = e.Loader.Entries(ctx); err != nil {
+			return s, fmt.Errorf("listing the boot entries: %w", err)
+		}
+		if _, ok := s.entry(s.booted); ok || s.booted == "" {
+			break
+		}
 	}
 	s.records, err = e.records()
 	return s, err
@@ -136,7 +143,22 @@ func (e *Engine) checkBooted(now state) error {
 			Message: fmt.Sprintf("this host was started from deployment %s, which is not in %s; check root in the image plugin's configuration", now.booted, e.path("deployments")),
 		}
 	}
-	return nil
+	return e.checkEntry(now)
+}
+
+// ReasonNoBootEntry is why nothing is said of a system whose boot entry is not seen.
+const ReasonNoBootEntry = "NoBootEntry"
+
+// checkEntry refuses to speak of a system whose boot entry is not seen: whether it is on trial can't be told then.
+func (e *Engine) checkEntry(now state) error {
+	if _, ok := now.entry(now.booted); ok || now.booted == "" {
+		return nil
+	}
+	return core.Failure{
+		Class: core.FailureFailed, Reason: ReasonNoBootEntry,
+		Message: fmt.Sprintf("deployment %s runs, and its boot entry is not in %s: mount the boot partition, or correct boot in the image plugin's configuration",
+			now.booted, filepath.Join(e.Boot, "loader", "entries")),
+	}
 }
 
 // view compares what is with what is asked for.
@@ -195,11 +217,15 @@ type DeploymentStatus struct {
 	Failed string `json:"failed,omitempty"`
 }
 
-// Status lists all deployments: those that can be booted first, in the boot loader's order.
+// Status lists all deployments: those that can be booted first, in the boot loader's order. With an error it still
+// says what was booted, where that is known.
 func (e *Engine) Status(ctx context.Context) (Status, error) {
 	now, err := e.look(ctx)
+	if err == nil {
+		err = e.checkEntry(now)
+	}
 	if err != nil {
-		return Status{}, err
+		return Status{Booted: now.booted}, err
 	}
 	status := Status{Booted: now.booted, OnTrial: now.onTrial()}
 	for i, entry := range now.entries {

@@ -72,6 +72,11 @@ func (s *staging) run(ctx context.Context) error {
 	if err := s.resolve(ctx); err != nil {
 		return err
 	}
+	if s.trial { // The first system of a disk has no boot entry of another beside it.
+		if err := s.engine.checkEntry(s.state); err != nil {
+			return err
+		}
+	}
 	if s.id == s.state.booted {
 		return s.renew() // It runs. Its tree and its boot entry are never touched.
 	}

@@ -35,8 +35,9 @@ func Command() *cli.Command {
 			{
 				Name: "confirm", Hidden: true,
 				Usage: "wait until this boot is healthy, and confirm it if it is on trial",
-				Description: "Is run at every boot by elemental-health.service. It ends with 0 at once when nothing is on trial, with 0 when\n" +
-					"the trial was confirmed, and with 1 when it was not, so that the host restarts.",
+				Description: "Is run by elemental-health.service at every boot of a trial. It ends with 0 at once when nothing is on trial,\n" +
+					"with 0 when the trial was confirmed, and with 1 when it was not, so that the host restarts, or when it can't\n" +
+					"be told in time, as when the boot partition is not mounted.",
 				Flags: []cli.Flag{config, &cli.DurationFlag{Name: "timeout", Usage: "how long to wait; by default the configuration's healthTimeout"}},
 				Action: func(c *cli.Context) error {
 					return confirmBoot(c.Context, c.String("config"), c.Duration("timeout"), c.App.ErrWriter)
@@ -68,8 +69,8 @@ func showStatus(c *cli.Context, path, form string) error {
 	return status.writeText(c.App.Writer)
 }
 
-// confirmBoot must end well on a host that is not on trial, whatever else is wrong there: its failure
-// restarts the host.
+// confirmBoot must end well on a host that is not on trial, whatever else is wrong there: its failure restarts the
+// host. Without a configuration that can be read nothing is confirmed, and a trial is looked for where it is by default.
 func confirmBoot(ctx context.Context, path string, timeout time.Duration, log io.Writer) error {
 	config, broken := ReadConfig(path)
 	if broken != nil {

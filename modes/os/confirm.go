@@ -10,6 +10,7 @@ import (
 
 // host is the operating systems of this host.
 type host interface {
+	// status says what was booted even with an error, where that is known.
 	status(ctx context.Context) (Status, error)
 	// confirm ends the trial of what runs, if its health checks hold within the patience.
 	confirm(ctx context.Context, patience time.Duration) error
@@ -28,13 +29,14 @@ type confirmation struct {
 // step is the time between two looks.
 const step = time.Second
 
-// run returns nil when nothing is on trial any more. It also does when that can't be told in time, since what
-// is not known to be a trial is never restarted, and when it is told to end, as a host that shuts down does.
+// run returns nil when nothing is on trial any more, and when it is told to end, as a host that shuts down does. What
+// can't be told in time is an error, as a trial that is not healthy is: the unit that runs this looks for a trial
+// first, so that a system that is confirmed is never restarted for it.
 func (c confirmation) run(ctx context.Context) error {
 	end := time.Now().Add(c.timeout)
 	var said string
 	for {
-		trial, err := c.attempt(ctx, time.Until(end))
+		booted, err := c.attempt(ctx, time.Until(end))
 		if err == nil {
 			return nil
 		}
@@ -47,7 +49,7 @@ func (c confirmation) run(ctx context.Context) error {
 			fmt.Fprintln(c.log, "not confirmed yet: "+said)
 		}
 		if time.Until(end) <= 0 {
-			return c.giveUp(trial, err)
+			return c.giveUp(booted, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -56,12 +58,12 @@ func (c confirmation) run(ctx context.Context) error {
 	}
 }
 
-// attempt returns nil once nothing is on trial, else what is, as far as that is known, and why it is not
+// attempt returns nil once nothing is on trial, else what may be, as far as that is known, and why it is not
 // confirmed.
-func (c confirmation) attempt(ctx context.Context, patience time.Duration) (trial string, err error) {
+func (c confirmation) attempt(ctx context.Context, patience time.Duration) (booted string, err error) {
 	status, err := c.host.status(ctx)
 	if err != nil || !status.OnTrial {
-		return "", err
+		return status.Booted, err
 	}
 	if err := c.ready(); err != nil {
 		return status.Booted, err
@@ -69,14 +71,13 @@ func (c confirmation) attempt(ctx context.Context, patience time.Duration) (tria
 	return status.Booted, c.host.confirm(ctx, max(step, patience))
 }
 
-// giveUp writes down why a trial was not confirmed in time.
-func (c confirmation) giveUp(trial string, reason error) error {
-	if trial == "" {
-		fmt.Fprintf(c.log, "it can't be told whether this boot is on trial, so that it is left as it is: %v\n", reason)
-		return nil
-	}
+// giveUp writes down why a boot was not confirmed in time, where it is known which.
+func (c confirmation) giveUp(booted string, reason error) error {
 	reason = fmt.Errorf("not confirmed within %s: %w", c.timeout, reason)
-	if err := c.host.blame(trial, reason.Error()); err != nil {
+	if booted == "" {
+		return reason
+	}
+	if err := c.host.blame(booted, reason.Error()); err != nil {
 		reason = errors.Join(reason, err)
 	}
 	return reason

@@ -19,11 +19,19 @@ type boot struct {
 	trial   bool
 	healthy time.Time // from when on its health checks hold; zero: never
 	blind   error     // what asking for its status answers
+	sees    int       // after how many answers it is blind no more; zero: never
 	blamed  string
 }
 
 func (b *boot) status(context.Context) (Status, error) {
-	return Status{Booted: "0123", OnTrial: b.trial}, b.blind
+	if b.blind == nil {
+		return Status{Booted: "0123", OnTrial: b.trial}, nil
+	}
+	blind := b.blind
+	if b.sees--; b.sees == 0 {
+		b.blind = nil
+	}
+	return Status{Booted: "0123"}, blind
 }
 
 func (b *boot) confirm(ctx context.Context, patience time.Duration) error {
@@ -62,7 +70,8 @@ func TestConfirm(t *testing.T) {
 		{name: "healthy late", boot: boot{trial: true}, healthy: 4 * time.Minute, connected: time.Millisecond, took: 4 * time.Minute},
 		{name: "never connected", boot: boot{trial: true}, healthy: time.Millisecond, took: timeout, blamed: "0123: not confirmed within 5m0s: no contact"},
 		{name: "never healthy", boot: boot{trial: true}, connected: time.Millisecond, took: timeout, blamed: "0123: not confirmed within 5m0s: the unit web.service is not active"},
-		{name: "can't tell", boot: boot{blind: errors.New("the boot partition can't be read")}, took: timeout, log: "left as it is: the boot partition can't be read"},
+		{name: "can't tell", boot: boot{blind: errors.New("the boot partition can't be read")}, took: timeout, blamed: "0123: not confirmed within 5m0s: the boot partition can't be read"},
+		{name: "can't tell at first", boot: boot{trial: true, blind: errors.New("not mounted yet"), sees: 3}, healthy: time.Millisecond, connected: time.Millisecond, took: 3 * time.Second, log: "not mounted yet"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -89,6 +98,25 @@ func TestConfirm(t *testing.T) {
 		})
 	}
 }
+
+func TestConfirmCantTellWhatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := &nothing{}
+		err := confirmation{host: b, timeout: time.Minute, log: &bytes.Buffer{}, ready: func() error { return nil }}.run(t.Context())
+		is.True(err != nil)
+		is.True(strings.Contains(err.Error(), "no command line"))
+	})
+}
+
+// nothing is a host that does not even know what was booted.
+type nothing struct{ boot }
+
+func (*nothing) status(context.Context) (Status, error) {
+	return Status{}, errors.New("no command line")
+}
+
+func (*nothing) blame(string, string) error { panic("there is no one to blame") }
 
 func TestConfirmToldToEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

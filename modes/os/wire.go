@@ -49,7 +49,7 @@ func wire(config Config) (deployments, error) {
 func (d deployments) status(ctx context.Context) (Status, error) {
 	found, err := d.engine.Status(ctx)
 	if err != nil {
-		return Status{}, err
+		return Status{Booted: found.Booted}, err
 	}
 	status := Status{Booted: found.Booted, OnTrial: found.OnTrial, Deployments: []Deployment{}}
 	for _, f := range found.Deployments {

@@ -3,6 +3,7 @@ package hostos
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +122,22 @@ func TestConfirmOnDisk(t *testing.T) {
 	status, err := d.status(context.Background())
 	is.NoErr(err)
 	is.True(!status.OnTrial)
+}
+
+// TestConfirmWithoutAnEntry is a host whose boot partition is not where it is looked for: it may be on trial.
+func TestConfirmWithoutAnEntry(t *testing.T) {
+	is := is.New(t)
+	d := disk(t, "elemental-"+earlier+".conf")
+	var log bytes.Buffer
+	err := confirmation{host: d, timeout: time.Millisecond, log: &log, ready: func() error { return nil }}.run(t.Context())
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "mount the boot partition"))
+	reason, err := os.ReadFile(filepath.Join(d.engine.Root, "deployments", running, "failure"))
+	is.NoErr(err)
+	is.True(strings.Contains(string(reason), "mount the boot partition"))
+	_, err = d.status(t.Context())
+	is.True(err != nil)
+	is.NoErr(confirmation{host: disk(t, "elemental-"+running+".conf"), timeout: time.Minute, log: &log, ready: func() error { return errors.New("ill") }}.run(t.Context()))
 }
 
 func TestCommands(t *testing.T) {
