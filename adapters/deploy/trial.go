@@ -12,6 +12,9 @@ import (
 	"elemental/ports"
 )
 
+// ReasonRolledBack is the reason of not confirming a running trial that was rolled back by hand.
+const ReasonRolledBack = "RolledBack"
+
 // Unstage takes back what waits for its first boot, and forgets trials that fell. What they wrote stays on the disk
 // until the next collection, so that staging it again is cheap.
 func (e *Engine) Unstage(ctx context.Context) error {
@@ -49,15 +52,12 @@ func (e *Engine) Confirm(ctx context.Context, request ports.Request) error {
 	if !now.onTrial() {
 		return nil
 	}
-	if err := e.healthy(ctx, e.checksOf(now, request)); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		reason := fmt.Sprintf("%s (%s)", err, e.Now().UTC().Format(time.RFC3339))
-		if written := e.Blame(now.booted, reason); written != nil {
-			e.Log.Warn("the reason of the failure could not be kept", "error", written)
-		}
-		return core.Failure{Class: core.FailureFailed, Reason: ReasonUnhealthy, Message: err.Error()}
+	if now.rolledBack() {
+		return rolledBackByHand()
+	}
+	unhealthy := e.healthy(ctx, e.checksOf(now, request))
+	if unhealthy != nil && ctx.Err() != nil {
+		return ctx.Err()
 	}
 	unlock, err := e.lock(ctx)
 	if err != nil {
@@ -67,7 +67,38 @@ func (e *Engine) Confirm(ctx context.Context, request ports.Request) error {
 	if now, err = e.look(ctx); err != nil || !now.onTrial() {
 		return err
 	}
-	return e.keep(ctx, now)
+	switch { // The checks take their time: meanwhile someone may have decided otherwise.
+	case now.rolledBack():
+		return rolledBackByHand()
+	case unhealthy != nil:
+		return e.refuse(now, unhealthy)
+	default:
+		return e.keep(ctx, now)
+	}
+}
+
+// refuse leaves the running system on trial, and keeps why.
+func (e *Engine) refuse(now state, unhealthy error) error {
+	reason := fmt.Sprintf("%s (%s)", unhealthy, e.Now().UTC().Format(time.RFC3339))
+	if err := e.Blame(now.booted, reason); err != nil {
+		e.Log.Warn("the reason of the failure could not be kept", "error", err)
+	}
+	return core.Failure{Class: core.FailureFailed, Reason: ReasonUnhealthy, Message: unhealthy.Error()}
+}
+
+// rolledBack says that the running system is a trial that was given up: it has no tries left, and what the boot
+// loader chooses next was raised above it. A trial on its last try has none left either, and is still above all.
+func (s state) rolledBack() bool {
+	running, ok := s.entry(s.booted)
+	return ok && running.Trial && running.Tries == 0 && s.entries[0].Order > running.Order
+}
+
+// rolledBackByHand says so. It counts against nothing: whoever rolled back knows, and the restart ends it.
+func rolledBackByHand() core.Failure {
+	return core.Failure{
+		Class: core.FailureRetryable, Reason: ReasonRolledBack,
+		Message: "the running system is on trial and was rolled back by hand; restart the host to start the system before it",
+	}
 }
 
 // keep ends the trial of the running system.
@@ -130,18 +161,19 @@ func (e *Engine) Rollback(ctx context.Context) error {
 			Message: "there is no system to go back to: no other confirmed deployment is on this disk",
 		}
 	}
+	// A trial is spent first: cut short after that, the boot loader takes the previous one all the same.
+	var unkept error
+	if running, ok := now.entry(now.booted); ok && running.Trial {
+		running.Tried += running.Tries
+		running.Tries = 0
+		if err := e.Loader.Add(ctx, running); err != nil {
+			return fmt.Errorf("giving up the trial of deployment %s: %w", now.booted, err)
+		}
+		unkept = e.Blame(now.booted, "it was rolled back by hand") // A disk that is full must not stop a rollback.
+	}
 	previous.Order = now.nextOrder()
 	if err := e.Loader.Add(ctx, previous); err != nil {
-		return fmt.Errorf("rolling back to deployment %s: %w", previous.Deployment, err)
+		return errors.Join(fmt.Errorf("rolling back to deployment %s: %w", previous.Deployment, err), unkept)
 	}
-	running, _ := now.entry(now.booted)
-	if !running.Trial {
-		return nil
-	}
-	running.Tried += running.Tries
-	running.Tries = 0
-	return errors.Join(
-		e.Loader.Add(ctx, running),
-		e.Blame(now.booted, "it was rolled back by hand"),
-	)
+	return unkept
 }

@@ -347,28 +347,6 @@ func TestTheRecoverySystemIsKeptAsTheLastChoice(t *testing.T) {
 	is.Equal(last(), two)
 }
 
-func TestRollingBackByHand(t *testing.T) {
-	is := is.New(t)
-	h := newHost(t)
-	v1, v2 := h.put("v1", system(t, "1")), h.put("v2", system(t, "2"))
-	h.install(v1)
-	is.Equal(failureOf(t, h.Rollback(t.Context())).Reason, deploy.ReasonNoPrevious)
-	h.update(v2)
-	is.NoErr(h.Rollback(t.Context()))
-	h.boot()
-	is.Equal(h.observe(v1).Verdict, core.VerdictSatisfied)
-
-	v3 := h.put("v3", system(t, "3"))
-	h.mustStage(v3)
-	h.boot()
-	is.NoErr(h.Do(t.Context(), core.VerbRollback, ports.Request{}, nil)) // From a trial.
-	h.boot()
-	seen := h.observe(v3)
-	is.Equal(seen.Verdict, core.VerdictRolledBack)
-	is.True(strings.Contains(seen.Detail, "by hand"))
-	is.Equal(seen.Current.Version, "Test 1")
-}
-
 func TestStatusTellsWhatIsOnTheDisk(t *testing.T) {
 	is := is.New(t)
 	h := newHost(t)
