@@ -101,3 +101,26 @@ func TestAHostWhoseBootEntryIsNotSeenSaysSo(t *testing.T) {
 	is.Equal(h.observe(v2).Verdict, core.VerdictUnconfirmed)
 	h.confirm(v2)
 }
+
+func TestAClockThatWentBackDoesNotHideATagThatMoved(t *testing.T) {
+	is := is.New(t)
+	h := newHost(t)
+	latest := h.put("latest", system(t, "1"))
+	h.clock.Store(1_000_000)
+	h.install(latest)
+	h.clock.Store(0) // The battery is empty.
+	h.put("latest", system(t, "2"))
+	h.mustStage(latest)
+	seen := h.observe(latest)
+	is.Equal(seen.Verdict, core.VerdictStaged)
+	is.Equal(seen.Staged.Version, "Test 2")
+	h.clock.Store(0)
+	h.boot()
+	h.confirm(latest)
+	is.Equal(h.observe(latest).Verdict, core.VerdictSatisfied)
+	h.clock.Store(0)
+	h.put("latest", system(t, "1"))
+	h.mustStage(latest) // And back, to the record that has the name already.
+	is.Equal(h.observe(latest).Verdict, core.VerdictStaged)
+	is.Equal(h.observe(latest).Staged.Version, "Test 1")
+}

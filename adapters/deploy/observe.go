@@ -112,6 +112,17 @@ func (s state) wanted(want wish) string {
 	return found
 }
 
+// newestOf is the time at which a reference is noted to have led somewhere: now, and, where a clock went back, after
+// all times noted before, since the latest is believed.
+func (s state) newestOf(reference string, now time.Time) time.Time {
+	for _, r := range s.records {
+		if at, ok := r.resolvedAt(reference); ok && !now.After(at) {
+			now = at.Add(time.Nanosecond)
+		}
+	}
+	return now
+}
+
 // Observe says how the host stands to what is asked for. It asks no network.
 func (e *Engine) Observe(ctx context.Context, request ports.Request) (ports.Observation, error) {
 	now, err := e.look(ctx)

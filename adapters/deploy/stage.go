@@ -144,7 +144,7 @@ func (s *staging) renew() error {
 
 // sign notes in a record who asked for it, as what.
 func (s *staging) sign(r Record) Record {
-	r.name(s.want.ImageURI, s.engine.Now())
+	r.name(s.want.ImageURI, s.state.newestOf(s.want.ImageURI, s.engine.Now()))
 	r.Requested, r.Host, r.HealthChecks = s.request.Hash, s.request.Host, s.want.HealthChecks
 	r.Index, r.UpgradeRecovery = s.image.Index, s.want.UpgradeRecovery
 	if !s.trial { // There is nothing that could be a better one.
