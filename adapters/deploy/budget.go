@@ -9,8 +9,8 @@ import (
 // Budget is what an image may cost at most. It stops bombs, and nothing that is a real system.
 type Budget struct {
 	Entries int   // in all layers together, with the folders that their names imply
-	Bytes   int64 // of all files in all layers together, unpacked
-	Ratio   int64 // unpacked bytes for each compressed one, of a layer that unpacks to more than Small
+	Bytes   int64 // of all files in all layers together, unpacked, with their holes and with links that may become copies
+	Ratio   int64 // unpacked bytes, holes too, for each compressed one, of a layer that unpacks to more than Small
 	Small   int64 // bytes that a layer may unpack to whatever its ratio: a few zeros do no harm
 	Depth   int   // folders above an entry
 	Record  int64 // bytes of names, links and attributes of all layers together: these are held in memory
@@ -31,6 +31,11 @@ func tooMany(entries int) error {
 	return badImage(ReasonTooBig, "the image has more than %d entries", entries)
 }
 
+// tooLarge is the refusal of an image for its files.
+func tooLarge(size int64) error {
+	return badImage(ReasonTooBig, "the image unpacks to more than %d bytes", size)
+}
+
 // tooDeep is the refusal of an image for where one of its names leads.
 func tooDeep(at string, depth int) error {
 	return badImage(ReasonTooBig, "the name %.80q… is more than %d folders deep", at, depth)
@@ -41,15 +46,14 @@ const imagePath = "osVersion.imageUri"
 
 // The reasons of refusing an image.
 const (
-	ReasonTooBig      = "ImageTooBig"
-	ReasonBadLayer    = "MalformedLayer"
-	ReasonNoInit      = "NoInit"
-	ReasonNoKernel    = "NoKernel"
-	ReasonBadDigest   = "DigestMismatch"
-	ReasonDiskFull    = "DiskTooSmall"
-	ReasonNotBooted   = "NotADeployment"
-	ReasonNoBootEntry = "NoBootEntry"
-	ReasonOnTrial     = "Unconfirmed"
-	ReasonUnhealthy   = "HealthCheckFailed"
-	ReasonNoPrevious  = "NoPreviousDeployment"
+	ReasonTooBig     = "ImageTooBig"
+	ReasonBadLayer   = "MalformedLayer"
+	ReasonNoInit     = "NoInit"
+	ReasonNoKernel   = "NoKernel"
+	ReasonBadDigest  = "DigestMismatch"
+	ReasonDiskFull   = "DiskTooSmall"
+	ReasonNotBooted  = "NotADeployment"
+	ReasonOnTrial    = "Unconfirmed"
+	ReasonUnhealthy  = "HealthCheckFailed"
+	ReasonNoPrevious = "NoPreviousDeployment"
 )

@@ -1,14 +1,20 @@
 package deploy
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/matryer/is"
 
 	"elemental/core"
+	"elemental/ports"
 )
 
 // isTooBig says that an image was refused for what it costs.
@@ -70,4 +76,93 @@ func TestBombBudgetIsExactAndLeavesRoomForTheHost(t *testing.T) {
 	is.True(isTooBig(whole.apply(2, fileAt("a/b/c/d/h"))))
 	_, err := whole.find("a/b/c/d/h", false)
 	is.True(err != nil)
+}
+
+// sparse is a tar of files that are all holes, as GNU tar has them: they take no bytes of the stream.
+func sparse(files int, size int64) []byte {
+	var out bytes.Buffer
+	for n := range files {
+		var block [512]byte
+		copy(block[:], fmt.Sprint("hole-", n))
+		copy(block[100:], "0000644\x00")
+		copy(block[108:], fmt.Sprintf("%07o\x00%07o\x00", os.Getuid(), os.Getgid()))
+		copy(block[124:], "00000000000\x00")
+		copy(block[136:], fmt.Sprintf("%011o\x00", n))
+		copy(block[148:], "        S")
+		copy(block[257:], "ustar  \x00")
+		copy(block[386:], fmt.Sprintf("%011o\x0000000000000\x00", size))
+		copy(block[483:], fmt.Sprintf("%011o\x00", size))
+		sum := 0
+		for _, b := range block {
+			sum += int(b)
+		}
+		copy(block[148:], fmt.Sprintf("%06o\x00 ", sum))
+		out.Write(block[:])
+	}
+	out.Write(make([]byte, 1024))
+	return out.Bytes()
+}
+
+// unpacked unpacks a tar as a layer, and says how many bytes that wrote.
+func unpacked(t *testing.T, budget Budget, content []byte) (int64, error) {
+	t.Helper()
+	at := t.TempDir()
+	objects, err := openStore(filepath.Join(at, "objects"), filepath.Join(at, "fresh"), &room{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer objects.close()
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(content))
+	layer := ports.Layer{Digest: digest, DiffID: digest, Size: int64(len(content))}
+	err = unpackLayer(t.Context(), bytes.NewReader(content), layer, objects, &spending{budget: budget}, filepath.Join(at, "record"))
+	written := int64(0)
+	if walked := filepath.WalkDir(filepath.Join(at, "fresh"), func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			info, err := d.Info()
+			written += info.Size()
+			return err
+		}
+		return err
+	}); walked != nil {
+		t.Fatal(walked)
+	}
+	return written, err
+}
+
+func TestBombOfHolesIsHeldToTheRatioOfItsLayer(t *testing.T) {
+	is := is.New(t)
+	budget := DefaultBudget()
+	budget.Ratio, budget.Small = 2, 1<<20
+	written, err := unpacked(t, budget, sparse(20, 5<<20)) // 11 KB.
+	is.True(isTooBig(err))
+	is.Equal(written, int64(0))
+	written, err = unpacked(t, budget, sparse(20, 512<<10))
+	is.True(isTooBig(err)) // Each is small, all are not.
+	is.True(written <= 1<<20)
+	written, err = unpacked(t, budget, sparse(2, 512<<10))
+	is.NoErr(err)
+	is.Equal(written, int64(1<<20))
+	budget.Bytes = 64 << 10
+	_, err = unpacked(t, budget, sparse(2, 512<<10))
+	is.True(isTooBig(err))
+}
+
+func TestBombOfMoreNamesThanAFileSystemAllows(t *testing.T) {
+	is := is.New(t)
+	whole := newTree()
+	whole.budget.Bytes = 100 << 20
+	big, empty := fileAt("big"), fileAt("empty")
+	big.Size, big.Object = 20<<20, ObjectID{1}
+	is.NoErr(whole.apply(1, big))
+	is.NoErr(whole.apply(1, empty))
+	link := func(n int, to name) error {
+		return whole.apply(1, Entry{Name: name(fmt.Sprint("links/", to, n)), Kind: KindHardLink, Link: to})
+	}
+	for n := range freeLinks + 4 {
+		is.NoErr(link(n, "big"))
+	}
+	for n := range freeLinks + 100 {
+		is.NoErr(link(n, "empty"))
+	}
+	is.True(isTooBig(link(freeLinks+4, "big")))
 }

@@ -15,8 +15,14 @@ import (
 type tree struct {
 	root   *node
 	budget Budget
-	nodes  int // entries that were put in place, and folders that were made for them
+	nodes  int   // entries that were put in place, and folders that were made for them
+	bytes  int64 // of files, and of links that may become copies
+	links  map[ObjectID]int
 }
+
+// freeLinks is how many hard links to one file cost nothing. File systems allow 32,000 and more names of a file,
+// among all the deployments that are kept; what is beyond that is a full copy.
+const freeLinks = 10_000
 
 // node is one thing in a tree.
 type node struct {
@@ -25,7 +31,9 @@ type node struct {
 	layer    int              // the layer that put it there or last named it
 }
 
-func newTree() *tree { return &tree{root: newFolder(0), budget: DefaultBudget()} }
+func newTree() *tree {
+	return &tree{root: newFolder(hostLayer), budget: DefaultBudget(), links: map[ObjectID]int{}}
+}
 
 func newFolder(layer int) *node {
 	return &node{Entry: Entry{Kind: KindFolder, Mode: 0o755}, children: map[string]*node{}, layer: layer}
@@ -49,6 +57,26 @@ func (t *tree) charge(layer int) error {
 	if t.nodes++; t.nodes > limit {
 		return tooMany(t.budget.Entries)
 	}
+	return nil
+}
+
+// chargeLink counts one more name of a file. Its entry has no size, and what it leads to may have to be copied.
+func (t *tree) chargeLink(target *node) error {
+	if target.Kind != KindFile || target.Size == 0 {
+		return nil
+	}
+	if t.links[target.Object]++; t.links[target.Object] <= freeLinks {
+		return nil
+	}
+	return t.chargeBytes(target.Size)
+}
+
+// chargeBytes counts what a file takes at most.
+func (t *tree) chargeBytes(size int64) error {
+	if size > t.budget.Bytes-t.bytes {
+		return tooLarge(t.budget.Bytes)
+	}
+	t.bytes += size
 	return nil
 }
 
@@ -90,6 +118,9 @@ func (t *tree) apply(layer int, e Entry) error {
 		if target.Kind == KindFolder {
 			return badImage(ReasonBadLayer, "linking %q to %q: that is a folder", e.Name, e.Link)
 		}
+		if err := t.chargeLink(target); err != nil {
+			return err
+		}
 		folder.children[base] = &node{Entry: target.Entry, layer: layer}
 		return nil
 	case KindFolder:
@@ -100,6 +131,9 @@ func (t *tree) apply(layer int, e Entry) error {
 		folder.children[base] = &node{Entry: e, children: map[string]*node{}, layer: layer}
 		return nil
 	default:
+		if err := t.chargeBytes(e.Size); err != nil { // Only files have a size.
+			return err
+		}
 		folder.children[base] = &node{Entry: e, layer: layer}
 		return nil
 	}

@@ -41,9 +41,36 @@ func (s *spending) take(e Entry) error {
 	case s.entries.Add(1) > int64(s.budget.Entries):
 		return tooMany(s.budget.Entries)
 	case e.Size < 0 || e.Size > s.budget.Bytes || s.bytes.Add(e.Size) > s.budget.Bytes:
-		return badImage(ReasonTooBig, "the image unpacks to more than %d bytes", s.budget.Bytes)
+		return tooLarge(s.budget.Bytes)
 	case s.record.Add(int64(text)) > s.budget.Record:
 		return badImage(ReasonTooBig, "the names, links and attributes of the image take more than %d bytes", s.budget.Record)
+	}
+	return nil
+}
+
+// deepest is how deep an entry may lie.
+func (s *spending) deepest() int { return s.budget.Depth }
+
+// account is what the entries of a layer are charged to.
+type account interface {
+	take(e Entry) error
+	deepest() int
+}
+
+// layerSpending holds the files of one layer to its ratio as well. The length of its stream says little: the holes
+// of a file take no bytes of it, and are written all the same.
+type layerSpending struct {
+	*spending
+	left int64 // bytes
+}
+
+// take counts one entry before anything of it is written.
+func (l *layerSpending) take(e Entry) error {
+	if err := l.spending.take(e); err != nil {
+		return err
+	}
+	if l.left -= e.Size; l.left < 0 {
+		return errTooLong
 	}
 	return nil
 }
@@ -113,7 +140,7 @@ func unpackLayer(ctx context.Context, blob io.Reader, layer ports.Layer, objects
 	if err != nil {
 		return err
 	}
-	if err = readLayer(content, spent, objects, out.write); err == nil {
+	if err = readLayer(content, &layerSpending{spent, limit}, objects, out.write); err == nil {
 		_, err = io.Copy(io.Discard, content) // What follows the end of a tar is part of its digest.
 	}
 	if err = errors.Join(err, out.close()); err != nil {
@@ -150,7 +177,7 @@ func isTar(err error) bool {
 }
 
 // readLayer reads a tar and hands out its entries in order, with the content of each file in the store.
-func readLayer(content io.Reader, spent *spending, objects *store, emit func(Entry) error) error {
+func readLayer(content io.Reader, spent account, objects *store, emit func(Entry) error) error {
 	reader := tar.NewReader(content)
 	var buffer bytes.Buffer
 	for {
@@ -164,7 +191,7 @@ func readLayer(content io.Reader, spent *spending, objects *store, emit func(Ent
 		if header.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		e, err := readHeader(header, spent.budget.Depth)
+		e, err := readHeader(header, spent.deepest())
 		if err != nil {
 			return err
 		}
