@@ -166,3 +166,73 @@ func TestBombOfMoreNamesThanAFileSystemAllows(t *testing.T) {
 	}
 	is.True(isTooBig(link(freeLinks+4, "big")))
 }
+
+// isDiskTooSmall says that a staging was stopped for want of room, and by which words.
+func isDiskTooSmall(err error) (string, bool) {
+	var failure core.Failure
+	is := errors.As(err, &failure) && failure.Class == core.FailureFailed && failure.Reason == ReasonDiskFull
+	return failure.Message, is
+}
+
+func TestBombBeyondTheRoomThatWasHeldStopsAboveTheMargin(t *testing.T) {
+	is := is.New(t)
+	held := int64(40 << 20)
+	margin := plan{write: held}.margin()
+	at := filepath.Join(t.TempDir(), "room")
+	r, err := holdRoom(at, held)
+	is.NoErr(err)
+	free := margin + 100<<20
+	r.free = func() (int64, error) { return free, nil }
+	for range 3 {
+		is.NoErr(r.use(roomStep)) // The last of them is more than is held.
+	}
+	free = margin + roomStep - 1
+	for range 15 {
+		is.NoErr(r.use(1 << 20)) // Looking at each small file would cost more than it tells.
+	}
+	is.NoErr(r.use(1<<20 - 1))
+	free = margin
+	message, small := isDiskTooSmall(r.use(1))
+	is.True(small)
+	is.True(strings.Contains(message, bytesText(margin+1)))
+	is.True(strings.Contains(message, bytesText(margin)))
+
+	free = margin + 1<<30
+	is.NoErr(r.use(1 << 30))
+	free--
+	_, small = isDiskTooSmall(r.use(1 << 30)) // Before it is written, not after.
+	is.True(small)
+	is.NoErr(r.close())
+	info, err := os.Stat(at)
+	is.NoErr(err)
+	is.Equal(info.Size(), int64(0))
+}
+
+func TestBombOfOneLargeFileIsStoppedWhileItIsWritten(t *testing.T) {
+	is := is.New(t)
+	at := t.TempDir()
+	r, err := holdRoom(filepath.Join(at, "room"), 0)
+	is.NoErr(err)
+	defer func() { is.NoErr(r.close()) }()
+	looks, margin := 0, plan{}.margin()
+	r.free = func() (int64, error) {
+		if looks++; looks > 2 { // Others write, too.
+			return margin - 1, nil
+		}
+		return margin + 1<<30, nil
+	}
+	objects, err := openStore(filepath.Join(at, "objects"), filepath.Join(at, "fresh"), r)
+	is.NoErr(err)
+	defer objects.close()
+	content := sparse(1, 200<<20)
+	read := 0
+	err = readLayer(bytes.NewReader(content), &spending{budget: DefaultBudget()}, objects, func(Entry) error { read++; return nil })
+	message, small := isDiskTooSmall(err)
+	is.True(small)
+	is.True(strings.Contains(message, bytesText(margin)))
+	is.Equal(looks, 3)
+	is.Equal(read, 0)
+	left, err := os.ReadDir(filepath.Join(at, "fresh"))
+	is.NoErr(err)
+	is.Equal(len(left), 0) // What was written of it is gone.
+}

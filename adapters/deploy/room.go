@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -76,12 +77,16 @@ func bytesText(n int64) string {
 }
 
 // room is disk space that is held for a staging. Handing it out as files are written means that a disk which
-// fills up meanwhile is noticed at once, and not as files without content.
+// fills up meanwhile is noticed at once, and not as files without content. An image that unpacks to more than was
+// held goes on only as long as it leaves the margin to the system that runs.
 type room struct {
 	mu   sync.Mutex
 	file *os.File
 	held int64
 	owed int64
+
+	margin int64                 // bytes that stay free when nothing is held any more
+	free   func() (int64, error) // bytes that are free to write
 }
 
 // roomStep is how much is handed out at a time; less would be a system call for each file.
@@ -93,32 +98,78 @@ func holdRoom(file string, size int64) (*room, error) {
 	if err != nil {
 		return nil, fmt.Errorf("holding room: %w", err)
 	}
-	r := &room{file: f, held: size}
+	r := &room{file: f, held: size, margin: plan{write: size}.margin()}
+	r.free = func() (int64, error) {
+		free, err := freeBytes(file)
+		return int64(free), err
+	}
 	if size == 0 {
 		return r, nil
 	}
 	switch err := unix.Fallocate(int(f.Fd()), 0, 0, size); {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
-		r.held = 0 // This file system can't; what is free was looked at, and writing will tell.
+		r.held = 0 // This file system can't; what is free is looked at instead.
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("holding %s of room: %w", bytesText(size), err), r.close())
 	}
 	return r, nil
 }
 
-// use hands out room before so many bytes are written.
+// use hands out room before so many bytes are written, and refuses where none is left.
 func (r *room) use(n int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.owed += n; r.owed < roomStep || r.held == 0 {
+	if r.owed += n; r.owed < roomStep {
 		return nil
 	}
-	r.held = max(0, r.held-r.owed)
+	if r.held > 0 {
+		r.held = max(0, r.held-r.owed)
+		if err := r.file.Truncate(r.held); err != nil {
+			return fmt.Errorf("handing out room: %w", err)
+		}
+	}
+	if err := r.look(n); err != nil {
+		return err // What is owed stays, so that whoever comes next is refused as well.
+	}
 	r.owed = 0
-	if err := r.file.Truncate(r.held); err != nil {
-		return fmt.Errorf("handing out room: %w", err)
+	return nil
+}
+
+// look refuses to write so many bytes where nothing is held any more and the margin would not stay free.
+func (r *room) look(n int64) error {
+	if r.held > 0 {
+		return nil
+	}
+	free, err := r.free()
+	if err != nil {
+		return err
+	}
+	if n > free-r.margin {
+		return diskFull(n+r.margin, free)
 	}
 	return nil
+}
+
+// watched is the content of a large file. While it is written others write as well, so that what was free at
+// its beginning says too little.
+type watched struct {
+	from io.Reader
+	room *room
+	read int64 // since the last look
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.from.Read(p)
+	if w.read += int64(n); w.read < roomStep {
+		return n, err
+	}
+	w.read = 0
+	w.room.mu.Lock()
+	defer w.room.mu.Unlock()
+	if full := w.room.look(0); full != nil {
+		return n, full
+	}
+	return n, err
 }
 
 // close gives back what is left.

@@ -202,7 +202,7 @@ func readLayer(content io.Reader, spent account, objects *store, emit func(Entry
 			return err
 		}
 		if e.Kind == KindFile {
-			if e.Object, err = objects.put(e, reader, &buffer); err != nil {
+			if e.Object, err = objects.put(e, &watched{from: reader, room: objects.room}, &buffer); err != nil {
 				return err
 			}
 		}
