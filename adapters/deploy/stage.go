@@ -87,12 +87,29 @@ func (s *staging) run(ctx context.Context) error {
 		}
 	}
 	record, err := s.engine.record(s.id)
-	if err != nil || !s.engine.hasKernel(record) {
-		if record, err = s.create(ctx); err != nil {
+	if err != nil || !s.engine.hasKernel(record) || !s.engine.hasTree(s.id) {
+		if record, err = s.createWithRoom(ctx); err != nil {
 			return err
 		}
 	}
 	return s.publish(ctx, record)
+}
+
+// createWithRoom creates the deployment, and, where there is too little room, once more with what can be made.
+func (s *staging) createWithRoom(ctx context.Context) (Record, error) {
+	record, err := s.create(ctx)
+	var failure core.Failure
+	if !errors.As(err, &failure) || failure.Reason != ReasonDiskFull {
+		return record, err
+	}
+	gained, failed := s.makeRoom(ctx)
+	if failed != nil {
+		return Record{}, fmt.Errorf("%w (%w)", err, failed)
+	}
+	if !gained {
+		return Record{}, err
+	}
+	return s.create(ctx)
 }
 
 // clean removes what a staging that was killed left behind.
