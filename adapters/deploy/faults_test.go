@@ -259,5 +259,8 @@ func TestTwoStagingsDoNotMeet(t *testing.T) {
 	is.Equal(most.Load(), int64(1))
 	entries, err := h.loader.Entries(t.Context())
 	is.NoErr(err)
-	is.Equal(len(entries), 2)
+	is.Equal(len(entries), 1) // The later one takes back the earlier.
+	deployments, err := os.ReadDir(h.path("deployments"))
+	is.NoErr(err)
+	is.Equal(len(deployments), 2)
 }
