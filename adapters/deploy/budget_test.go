@@ -26,7 +26,7 @@ func isTooBig(err error) bool {
 func fileAt(at string) Entry { return Entry{Name: name(at), Kind: KindFile, Mode: 0o644} }
 
 func TestBombOfFoldersThatNoEntryNames(t *testing.T) {
-	whole := newTree()
+	whole := newTree(DefaultBudget())
 	deep := strings.Repeat("/a", DefaultBudget().Depth-2) + "/f"
 	for n := range 5_000 { // Few entries, and 630,000 folders.
 		if err := whole.apply(1, fileAt(fmt.Sprint(n)+deep)); err != nil {
@@ -41,12 +41,12 @@ func TestBombOfFoldersThatNoEntryNames(t *testing.T) {
 
 func TestBombOfFoldersThatALinkNames(t *testing.T) {
 	is := is.New(t)
-	whole := newTree()
+	whole := newTree(DefaultBudget())
 	is.NoErr(whole.apply(1, Entry{Name: "deep", Kind: KindSymlink, Link: name(strings.Repeat("a/", 2_000))}))
 	is.True(isTooBig(whole.apply(1, fileAt("deep/f"))))
 
 	// By going through a link again and again, a tree would get deeper than any of its names.
-	whole = newTree()
+	whole = newTree(DefaultBudget())
 	in, err := "top", error(nil)
 	for n := 0; n < 10 && err == nil; n++ {
 		folder := in + strings.Repeat("/a", 50)
@@ -60,7 +60,7 @@ func TestBombOfFoldersThatALinkNames(t *testing.T) {
 
 func TestBombBudgetIsExactAndLeavesRoomForTheHost(t *testing.T) {
 	is := is.New(t)
-	whole := newTree()
+	whole := newTree(DefaultBudget())
 	whole.budget.Entries, whole.budget.Depth = 7, 4
 	is.NoErr(whole.apply(1, fileAt("a/b/c/f"))) // Four nodes, four deep.
 	is.NoErr(whole.apply(1, Entry{Name: "a/b/l", Kind: KindSymlink, Link: "c"}))
@@ -149,7 +149,7 @@ func TestBombOfHolesIsHeldToTheRatioOfItsLayer(t *testing.T) {
 
 func TestBombOfMoreNamesThanAFileSystemAllows(t *testing.T) {
 	is := is.New(t)
-	whole := newTree()
+	whole := newTree(DefaultBudget())
 	whole.budget.Bytes = 100 << 20
 	big, empty := fileAt("big"), fileAt("empty")
 	big.Size, big.Object = 20<<20, ObjectID{1}

@@ -51,7 +51,7 @@ func FuzzLayer(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer objects.close()
-		whole := newTree()
+		whole := newTree(DefaultBudget())
 		whole.root.children["etc"] = newFolder(1)
 		whole.root.children["etc"].children["passwd"] = &node{Entry: Entry{Name: "etc/passwd", Kind: KindSymlink, Link: "../x"}, layer: 1}
 		err = readLayer(bytes.NewReader(content), &spending{budget: fuzzBudget()}, objects, func(e Entry) error {

@@ -300,7 +300,7 @@ func (s *staging) fresh(diffID string) string {
 
 // merge puts the layers together.
 func (s *staging) merge(ctx context.Context) (*tree, error) {
-	t := newTree()
+	t := newTree(s.engine.Budget)
 	for n, layer := range s.image.Layers {
 		record := s.fresh(layer.DiffID)
 		if _, err := os.Lstat(record); errors.Is(err, os.ErrNotExist) {

@@ -31,8 +31,8 @@ type node struct {
 	layer    int              // the layer that put it there or last named it
 }
 
-func newTree() *tree {
-	return &tree{root: newFolder(hostLayer), budget: DefaultBudget(), links: map[ObjectID]int{}}
+func newTree(budget Budget) *tree {
+	return &tree{root: newFolder(hostLayer), budget: budget, links: map[ObjectID]int{}}
 }
 
 func newFolder(layer int) *node {
