@@ -10,11 +10,9 @@ import (
 	"elemental/adapters/plugin"
 	"elemental/adapters/systemd"
 	"elemental/core"
+	served "elemental/modes/plugin"
 	"elemental/ports"
 )
-
-// builtins are the plugins that this program serves itself.
-var builtins = []string{"dummy", "image"}
 
 func wire(config Config, version string, log *slog.Logger, end context.CancelCauseFunc) (*Agent, error) {
 	cluster, err := hostclient.New(config.Cluster.Kubeconfig, config.Cluster.Namespace, config.Cluster.Host)
@@ -33,7 +31,7 @@ func wire(config Config, version string, log *slog.Logger, end context.CancelCau
 		Journal:    journal.New(config.Agent.WorkDir),
 		Supervisor: systemd.Supervisor{},
 		Plugin: plugin.NewRunner(plugin.Config{
-			Name: config.Agent.OSPlugin, WorkDir: config.Agent.WorkDir, Builtins: builtins, Log: log.With("plugin", config.Agent.OSPlugin),
+			Name: config.Agent.OSPlugin, WorkDir: config.Agent.WorkDir, Builtins: served.Names(), Log: log.With("plugin", config.Agent.OSPlugin),
 		}),
 	}, nil
 }
