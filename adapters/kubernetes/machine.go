@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,17 +26,7 @@ type machines struct {
 	now    func() time.Time
 }
 
-// The conditions of a machine, and the reasons that are not also a host's.
-const (
-	conditionHostReady = "HostReady"
-
-	reasonNoHost           = "MissingAvailableHosts"
-	reasonHostNotFound     = "AssociatedHostNotFound"
-	reasonWaitForInstall   = "HostWaitingForInstall"
-	reasonWaitForBootstrap = "HostWaitingForBootstrap"
-)
-
-var machineOwned = []string{core.Ready, conditionHostReady}
+var machineOwned = []string{core.Ready, core.HostReady}
 
 // Reconcile shows on a machine how its host is.
 func (r *machines) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
@@ -99,56 +88,22 @@ func (r *machines) hostOf(ctx context.Context, machine *v1beta1.ElementalMachine
 	return nil, nil
 }
 
-// hostReady says whether a machine's host is what the machine asks for (host nil: there is none).
-//
-// It never carries a generation of the machine of which the host has not spoken, since kubectl wait trusts a
-// true condition whose generation is the object's: the host's spec must hold this generation's wishes, and
-// the host must have answered for that spec. Until then it keeps the generation that was spoken of last.
+// hostReady puts a machine and its host (nil: there is none) into the core's words, and lets it say how they stand.
 func hostReady(machine *v1beta1.ElementalMachine, host *v1beta1.ElementalHost) core.Condition {
-	c := core.Condition{Type: conditionHostReady, Status: core.False, Generation: machine.Generation}
-	switch {
-	case host == nil && machine.Spec.HostRef != nil:
-		c.Reason = reasonHostNotFound
-		c.Message = fmt.Sprintf("there is no ElementalHost %q in this namespace, which spec.hostRef names", machine.Spec.HostRef.Name)
-		return c
-	case host == nil:
-		c.Reason, c.Message = reasonNoHost, "no ElementalHost serves this machine"
-		return c
+	s := core.Service{Generation: machine.Generation, Spoken: lastSpokenOf(machine)}
+	if machine.Spec.HostRef != nil {
+		s.Named = machine.Spec.HostRef.Name
 	}
-	summed := meta.FindStatusCondition(host.Status.Conditions, core.Ready)
-	switch uid, generation, ok := forwarded(host); {
-	case ok && uid != machine.UID:
-		c.Reason = reasonNoHost
-		c.Message = fmt.Sprintf("ElementalHost %s serves another machine, %s", host.Name, host.Labels[v1beta1.LabelElementalMachineName])
-		return c
-	case !ok || generation != machine.Generation || !sameVersion(host.Spec.OSVersionManagement, machine.Spec.OSVersionManagement):
-		c.Message = fmt.Sprintf("what this machine asks for is about to be forwarded to ElementalHost %s", host.Name)
-	case summed == nil || summed.ObservedGeneration < host.Generation:
-		c.Message = fmt.Sprintf("ElementalHost %s has not yet answered for what this machine asks for", host.Name)
-	case host.Spec.BootstrapSecret != nil && !marked(host, v1beta1.LabelBootstrapped):
-		c.Reason = reasonWaitForBootstrap
-		c.Message = fmt.Sprintf("ElementalHost %s has not joined the cluster yet", host.Name)
-		return c
-	default:
-		return carryOver(c, host.Name, summed)
+	if host == nil {
+		return core.SumHostReady(s)
 	}
-	c.Reason, c.Generation = core.ReasonWaitingForOSReconcile, lastSpokenOf(machine)
-	return c
-}
-
-// carryOver puts on a machine what its host says of itself.
-func carryOver(c core.Condition, host string, ready *metav1.Condition) core.Condition {
-	c.Status, c.Reason, c.Message = core.ConditionStatus(ready.Status), ready.Reason, ready.Message
-	switch c.Reason {
-	case core.ReasonWaitingForInstallation:
-		c.Reason = reasonWaitForInstall
-	case core.ReasonWaitingForBootstrap:
-		c.Reason = reasonWaitForBootstrap
-	}
-	if c.Message == "" {
-		c.Message = "ElementalHost " + host + " says nothing more"
-	}
-	return c
+	uid, generation, known := forwarded(host)
+	s.Host, s.HostGeneration = host.Name, host.Generation
+	s.ServesElse, s.Other = known && uid != machine.UID, host.Labels[v1beta1.LabelElementalMachineName]
+	s.Forwarded = known && generation == machine.Generation && sameVersion(host.Spec.OSVersionManagement, machine.Spec.OSVersionManagement)
+	s.Joining = host.Spec.BootstrapSecret != nil && !marked(host, v1beta1.LabelBootstrapped)
+	s.Ready, _ = core.Find(fromConditions(host.Status.Conditions), core.Ready)
+	return core.SumHostReady(s)
 }
 
 // lastSpokenOf is the generation of a machine that its Ready speaks of, before the one that it has now.

@@ -111,16 +111,16 @@ func TestAMachineWithoutAHostSaysSo(t *testing.T) {
 	w := newWorld(t)
 	w.controller()
 	w.newMachine("edge-1", "nowhere", "v1")
-	w.eventually(w.machineSays("edge-1", core.Ready, metav1.ConditionFalse, reasonHostNotFound))
+	w.eventually(w.machineSays("edge-1", core.Ready, metav1.ConditionFalse, core.ReasonHostNotFound))
 	w.newHost("nowhere")
 	w.eventually(w.forwards("nowhere", osVersion("v1")))
 
 	// A host serves one machine; who comes second is told so.
 	w.newMachine("edge-2", "nowhere", "v2")
-	w.eventually(w.machineSays("edge-2", core.Ready, metav1.ConditionFalse, reasonNoHost))
+	w.eventually(w.machineSays("edge-2", core.Ready, metav1.ConditionFalse, core.ReasonNoHost))
 	w.NoErr(w.forwards("nowhere", osVersion("v1"))())
 	w.NoErr(w.patch(w.machine("edge-2"), `{"spec":{"hostRef":null}}`))
 	w.eventually(func() error {
-		return condition(w.machine("edge-2").Status.Conditions, core.Ready, metav1.ConditionFalse, reasonNoHost, 2)
+		return condition(w.machine("edge-2").Status.Conditions, core.Ready, metav1.ConditionFalse, core.ReasonNoHost, 2)
 	})
 }

@@ -48,14 +48,14 @@ func TestAMachineNeverSpeaksBeforeItsHost(t *testing.T) {
 		"the host has not answered for its spec":            {func(p *pair) { p.host.Generation = 4 }, core.False, core.ReasonWaitingForOSReconcile, 6},
 		"the host says nothing at all":                      {func(p *pair) { p.host.Status.Conditions = nil }, core.False, core.ReasonWaitingForOSReconcile, 6},
 		"a ready that spoke of this generation is withheld": {func(p *pair) { p.host.Generation, p.machine.Status.Conditions[0].ObservedGeneration = 4, 7 }, core.False, core.ReasonWaitingForOSReconcile, 6},
-		"the host serves another":                           {func(p *pair) { p.host.Annotations[v1beta1.AnnotationForwardedFrom] = "other/7" }, core.False, reasonNoHost, 7},
-		"the host is gone":                                  {func(p *pair) { p.host = nil }, core.False, reasonHostNotFound, 7},
-		"there was none":                                    {func(p *pair) { p.host, p.machine.Spec.HostRef = nil, nil }, core.False, reasonNoHost, 7},
+		"the host serves another":                           {func(p *pair) { p.host.Annotations[v1beta1.AnnotationForwardedFrom] = "other/7" }, core.False, core.ReasonNoHost, 7},
+		"the host is gone":                                  {func(p *pair) { p.host = nil }, core.False, core.ReasonHostNotFound, 7},
+		"there was none":                                    {func(p *pair) { p.host, p.machine.Spec.HostRef = nil, nil }, core.False, core.ReasonNoHost, 7},
 		"the host was rolled back":                          {func(p *pair) { says(*p, core.ReasonRolledBack) }, core.False, core.ReasonRolledBack, 7},
-		"the host is being installed":                       {func(p *pair) { says(*p, core.ReasonWaitingForInstallation) }, core.False, reasonWaitForInstall, 7},
-		"the host waits to be bootstrapped":                 {func(p *pair) { says(*p, core.ReasonWaitingForBootstrap) }, core.False, reasonWaitForBootstrap, 7},
+		"the host is being installed":                       {func(p *pair) { says(*p, core.ReasonWaitingForInstallation) }, core.False, core.ReasonHostWaitsForInstall, 7},
+		"the host waits to be bootstrapped":                 {func(p *pair) { says(*p, core.ReasonWaitingForBootstrap) }, core.False, core.ReasonHostWaitsForBootstrap, 7},
 		"the host was given its bootstrap data only": {func(p *pair) { p.host.Spec.BootstrapSecret = &v1beta1.ObjectReference{Name: "data"} },
-			core.False, reasonWaitForBootstrap, 7},
+			core.False, core.ReasonHostWaitsForBootstrap, 7},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
-	"elemental/e2e/controlplane"
 	"elemental/e2e/hosts"
 	"elemental/e2e/lab"
 )
@@ -78,25 +77,7 @@ func (b *bench) startCluster(ctx context.Context) error {
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 		return fmt.Errorf("writing the audit policy: %w", err)
 	}
-	packaging := filepath.Join(b.Checkout, "packaging")
-	var err error
-	b.Cluster, err = controlplane.Start(ctx, controlplane.Options{
-		Tools: b.Tools, CRDs: []string{filepath.Join(packaging, "crds")},
-		APIServerArgs: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + b.audit},
-	})
-	if err != nil {
-		return err
-	}
-	for _, args := range [][]string{
-		{"apply", "-f", filepath.Join(packaging, "kustomize", "namespace.yaml")},
-		{"apply", "-k", filepath.Join(packaging, "rbac")},
-		{"apply", "-k", filepath.Join(packaging, "admission")},
-	} {
-		if _, err := b.Cluster.Kubectl(ctx, args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.StartCluster(ctx, "--audit-policy-file="+policy, "--audit-log-path="+b.audit)
 }
 
 func (b *bench) connect() error {

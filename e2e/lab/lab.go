@@ -88,11 +88,14 @@ func findCheckout() (string, error) {
 	}
 }
 
-// StartCluster starts the control plane, with the custom resources, roles and admission policies.
-func (l *Lab) StartCluster(ctx context.Context) error {
+// StartCluster starts the control plane, with the custom resources, roles and admission policies. What is given is
+// added to the arguments of the API server.
+func (l *Lab) StartCluster(ctx context.Context, apiServerArgs ...string) error {
 	packaging := filepath.Join(l.Checkout, "packaging")
 	var err error
-	l.Cluster, err = controlplane.Start(ctx, controlplane.Options{Tools: l.Tools, CRDs: []string{filepath.Join(packaging, "crds")}})
+	l.Cluster, err = controlplane.Start(ctx, controlplane.Options{
+		Tools: l.Tools, CRDs: []string{filepath.Join(packaging, "crds")}, APIServerArgs: apiServerArgs,
+	})
 	if err != nil {
 		return err
 	}

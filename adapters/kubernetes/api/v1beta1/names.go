@@ -44,6 +44,3 @@ const (
 
 // Finalizer holds a host, and a machine, until the host was reset.
 const Finalizer = "elementalmachine.infrastructure.cluster.x-k8s.io"
-
-// ProviderID is how the node of a host names itself to Kubernetes.
-func ProviderID(namespace, host string) string { return "elemental://" + namespace + "/" + host }
