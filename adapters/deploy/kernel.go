@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"elemental/adapters/durable"
 )
 
 // inits are where a system has its first process.
@@ -168,7 +170,7 @@ func (s *staging) copyKernel(pair kernelPair) (kernel, initrd string, err error)
 		}
 	}
 	for _, changed := range []string{at, filepath.Dir(at), s.engine.Boot} {
-		if err := syncFolder(changed); err != nil {
+		if err := durable.SyncFolder(changed); err != nil {
 			return "", "", err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"elemental/adapters/durable"
 	"elemental/core"
 )
 
@@ -158,7 +159,7 @@ func (e *Engine) writeRecord(r Record) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(e.deployment(r.ID, "deployment.json"), content, 0o644)
+	return durable.WriteFile(e.deployment(r.ID, "deployment.json"), content, 0o644)
 }
 
 // marshalRecord writes a record for people to read.

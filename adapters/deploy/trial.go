@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"elemental/adapters/durable"
 	"elemental/core"
 	"elemental/ports"
 )
@@ -128,7 +129,7 @@ func (e *Engine) Blame(deployment, reason string) error {
 	if !deploymentForm.MatchString(deployment) {
 		return fmt.Errorf("keeping why a deployment fell: %q is not a deployment", deployment)
 	}
-	return writeFile(e.deployment(deployment, failureFile), []byte(reason+"\n"), 0o644)
+	return durable.WriteFile(e.deployment(deployment, failureFile), []byte(reason+"\n"), 0o644)
 }
 
 // checksOf are the health checks of the running trial: those of the request when it means this deployment, since

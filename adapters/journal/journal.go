@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"elemental/adapters/durable"
 	"elemental/core"
 )
 
@@ -54,43 +55,11 @@ func (f File) Save(_ context.Context, journal core.Journal) error {
 	if err != nil {
 		return fmt.Errorf("writing the journal: %w", err)
 	}
-	if err := replace(f.path, text); err != nil {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return fmt.Errorf("writing the journal: %w", err)
+	}
+	if err := durable.WriteFile(f.path, text, 0o600); err != nil {
 		return fmt.Errorf("writing the journal: %w", err)
 	}
 	return nil
-}
-
-func replace(path string, content []byte) (err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	temporary, err := os.CreateTemp(dir, ".journal-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temporary.Name()) // What matters was said by the first error.
-		}
-	}()
-	_, err = temporary.Write(content)
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if err = errors.Join(err, temporary.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(temporary.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(dir)
-}
-
-func syncFolder(dir string) error {
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"elemental/core"
 	"elemental/ports"
@@ -20,6 +22,9 @@ const Requested = "os-version.json"
 
 // bootstrapFile, with the format after it, holds the bootstrap data.
 const bootstrapFile = "bootstrap."
+
+// formats are those of bootstrap data.
+var formats = []string{"cloud-config", "ignition"}
 
 // Plugin keeps its files in one folder.
 type Plugin struct{ folder string }
@@ -46,12 +51,8 @@ func (p *Plugin) Observe(_ context.Context, request ports.Request) (ports.Observ
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return ports.Observation{}, fmt.Errorf("reading what was written last: %w", err)
 	}
-	primed, err := filepath.Glob(filepath.Join(p.folder, bootstrapFile+"*"))
-	if err != nil {
-		return ports.Observation{}, fmt.Errorf("looking for bootstrap data: %w", err)
-	}
 	o := ports.Observation{Installed: true, View: core.View{
-		Verdict: core.VerdictOutdated, Current: version(have), Primed: len(primed) > 0,
+		Verdict: core.VerdictOutdated, Current: version(have), Primed: p.primed(),
 	}}
 	if request.Hash == "" || bytes.Equal(have, want) {
 		o.Verdict = core.VerdictSatisfied
@@ -81,19 +82,25 @@ func (p *Plugin) Do(ctx context.Context, verb core.Verb, request ports.Request, 
 	}
 }
 
+// primed says whether bootstrap data was laid down.
+func (p *Plugin) primed() bool {
+	return slices.ContainsFunc(formats, func(format string) bool {
+		_, err := os.Stat(filepath.Join(p.folder, bootstrapFile+format))
+		return err == nil
+	})
+}
+
 func (p *Plugin) bootstrap(data *ports.BootstrapData) error {
 	if data == nil {
 		return core.Failure{Class: core.FailureFailed, Reason: "NoBootstrapData", Message: "the request to bootstrap holds no bootstrap data"}
 	}
-	switch data.Format {
-	case "cloud-config", "ignition":
-		return p.write(bootstrapFile+data.Format, data.Data, 0o600)
-	default:
+	if !slices.Contains(formats, data.Format) {
 		return core.Failure{
 			Class: core.FailureFailed, Reason: "UnknownBootstrapFormat",
-			Message: fmt.Sprintf("the format of the bootstrap data is %q, and may be cloud-config or ignition", data.Format),
+			Message: fmt.Sprintf("the format of the bootstrap data is %q, and may be %s", data.Format, strings.Join(formats, " or ")),
 		}
 	}
+	return p.write(bootstrapFile+data.Format, data.Data, 0o600)
 }
 
 // canonical returns the request's one form, if it is an object or nothing.

@@ -1,0 +1,51 @@
+// Package durable writes files so that a crash or a power cut leaves the old one or the new one, whole. It is
+// the one adapter that the others may use.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteFile puts a file in place of whatever bears its name. All attempts share one temporary name, so that
+// those that were killed leave one file and not many; a folder must therefore have one writer.
+func WriteFile(name string, content []byte, mode os.FileMode) error {
+	temporary := name + ".tmp"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing what an earlier attempt left: %w", err)
+	}
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Sync()
+	}
+	err = errors.Join(err, file.Close())
+	if err == nil {
+		err = os.Rename(temporary, name)
+	}
+	if err != nil {
+		_ = os.Remove(temporary) // Best effort: the error that matters is the one above.
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return SyncFolder(filepath.Dir(name))
+}
+
+// SyncFolder makes the names in a folder durable.
+func SyncFolder(folder string) error {
+	file, err := os.Open(folder)
+	if err != nil {
+		return fmt.Errorf("syncing %s: %w", folder, err)
+	}
+	defer file.Close()
+	if err := file.Sync(); err != nil && !errors.Is(err, unix.EINVAL) { // FAT on some kernels has no fsync of folders.
+		return fmt.Errorf("syncing %s: %w", folder, err)
+	}
+	return nil
+}
