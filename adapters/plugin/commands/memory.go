@@ -1,0 +1,101 @@
+package commands
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"elemental/adapters/durable"
+)
+
+// remembered is the file in the work dir that says what was done.
+const remembered = "commands.json"
+
+// memory is what must be known of earlier calls, and can't be seen on the host. It is written down after each
+// command, so that a crash repeats at most the one that ran.
+type memory struct {
+	Request string `json:"request"`           // the hash of the request that Done and Begun speak of
+	Done    []int  `json:"done,omitempty"`    // its commands that were found so or made so
+	Begun   *begun `json:"begun,omitempty"`   // one that was run, and whose end was not seen
+	Restart string `json:"restart,omitempty"` // the boot that a command wants to end; of no meaning in a later one
+}
+
+// begun is a command whose running makes a restart necessary.
+type begun struct {
+	Index int    `json:"index"`
+	Boot  string `json:"boot"`
+}
+
+// recall reads what is remembered of a request. A restart that an earlier one still waits for is not forgotten:
+// what wants it has been done.
+func (p *Plugin) recall(request string) (memory, error) {
+	path := filepath.Join(p.config.WorkDir, remembered)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return memory{Request: request}, nil
+	}
+	if err != nil {
+		return memory{}, fmt.Errorf("reading which commands were done: %w", err)
+	}
+	var m memory
+	if err := json.Unmarshal(text, &m); err != nil {
+		return memory{}, fmt.Errorf("reading which commands were done: %s is damaged (%w); remove it to have them all done again", path, err)
+	}
+	if m.Request == request {
+		return m, nil
+	}
+	other := memory{Request: request, Restart: m.Restart}
+	if m.Begun != nil {
+		other.Restart = m.Begun.Boot
+	}
+	return other, nil
+}
+
+func (p *Plugin) remember(m memory) error {
+	text, err := json.Marshal(m)
+	if err == nil {
+		err = os.MkdirAll(p.config.WorkDir, 0o700)
+	}
+	if err == nil {
+		err = durable.WriteFile(filepath.Join(p.config.WorkDir, remembered), append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("noting which commands were done: %w", err)
+	}
+	return nil
+}
+
+func (m memory) done(index int) bool { return slices.Contains(m.Done, index) }
+
+func (m memory) begun(index int) bool { return m.Begun != nil && m.Begun.Index == index }
+
+// beginning is the memory before a command is run that makes a restart necessary: if this is all that is known
+// later, it may have changed something.
+func (m memory) beginning(index int, boot string) memory {
+	if m.Begun != nil && m.Begun.Index != index && m.Restart != boot {
+		m.Restart = m.Begun.Boot
+	}
+	m.Begun = &begun{Index: index, Boot: boot}
+	return m
+}
+
+// passed is the memory after a command was found so, or was run and made it so.
+func (m memory) passed(index int, c command, ran bool, boot string) memory {
+	next := memory{Request: m.Request, Done: slices.Clone(m.Done), Begun: m.Begun, Restart: m.Restart}
+	if m.begun(index) {
+		next.Begun = nil
+	}
+	// That a command was run in a boot that has ended is of no meaning any more: the host has restarted since.
+	ran = ran || m.begun(index) && m.Begun.Boot == boot
+	if c.Restart == always && !m.done(index) || c.Restart == ifChanged && ran {
+		next.Restart = boot
+	}
+	if !m.done(index) {
+		next.Done = append(next.Done, index)
+	}
+	return next
+}
