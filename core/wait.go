@@ -1,12 +1,29 @@
 package core
 
-import "fmt"
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+)
 
-// Standing is what the cluster shows of one host to whoever waits for its version.
+// Kind is what can be asked for an OS version.
+type Kind string
+
+// The kinds.
+const (
+	KindHost    Kind = "host"
+	KindMachine Kind = "machine" // which forwards what is asked to the host that serves it
+)
+
+// Standing is what the cluster shows of one host or machine to whoever waits for its version.
 type Standing struct {
+	Kind       Kind   // empty: a host
 	Gone       bool   // the object does not exist any more, or is being deleted
-	Generation int64  // of the host's spec
+	Generation int64  // of the object's spec
 	Requested  string // HashRequest of osVersionManagement as the spec has it now
+	Retry      string // Renewal of the retry annotation as it is now
+	Retried    string // and as the agent last took it up
 	Label      UpdateLabel
 	Phase      Phase
 	Conditions []Condition
@@ -38,22 +55,32 @@ const (
 	ReasonSuperseded = "Superseded"
 )
 
+// voice is the condition by which an object says how it stands to the version asked for.
+func (s Standing) voice() string {
+	if s.Kind == KindMachine {
+		return HostReady
+	}
+	return OSVersionReady
+}
+
 // Wait says whether the version that was asked for at a generation runs, and whether it still may. What a
-// host said of an earlier generation, or before it took up that it was armed, counts for nothing.
+// host said of an earlier generation, or before it took up that it was armed or asked anew, counts for nothing.
 func Wait(asked int64, version string, seen Standing) Waiting {
 	switch {
 	case seen.Gone:
-		return Waiting{WaitFailed, ReasonDeleted, "the host was deleted"}
+		return Waiting{WaitFailed, ReasonDeleted, fmt.Sprintf("the %s was deleted", cmp.Or(seen.Kind, KindHost))}
 	case seen.Requested != version:
 		return Waiting{WaitFailed, ReasonSuperseded, "someone asked for another version meanwhile"}
 	}
-	said, spoken := Find(seen.Conditions, OSVersionReady)
+	said, spoken := Find(seen.Conditions, seen.voice())
 	if !spoken || said.Generation < asked {
 		return unanswered(seen)
 	}
 	ready, summed := Find(seen.Conditions, Ready)
 	current := summed && ready.Generation >= asked
 	switch {
+	case seen.Retry != seen.Retried:
+		return Waiting{WaitGoesOn, ReasonWaitingForOSReconcile, "the agent has not yet seen that it is asked to try again"}
 	case said.Status == True && current && ready.Status == True:
 		return Waiting{WaitApplied, said.Reason, said.Message}
 	case said.Status == True && current:
@@ -78,6 +105,16 @@ func final(said Condition, seen Standing) bool {
 		return seen.Outcome == OutcomeFailed && !seen.Again
 	}
 	return false
+}
+
+// Renewal is the value of a retry annotation as agents report it back: itself, or its hash if it is long.
+func Renewal(annotation string) string {
+	const most = 64
+	if len(annotation) <= most {
+		return annotation
+	}
+	sum := sha256.Sum256([]byte(annotation))
+	return hex.EncodeToString(sum[:])
 }
 
 // unanswered says why the agent may not have answered yet.

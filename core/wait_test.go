@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -21,6 +22,7 @@ func TestWait(t *testing.T) {
 	applied, rolledBack := version(core.True, core.ReasonApplied), version(core.False, core.ReasonRolledBack)
 	failed, isReady := version(core.False, core.ReasonReconciliationFailed), ready(core.True, core.ReasonHostReady)
 	lost := core.Condition{Type: core.AgentConnected, Status: core.Unknown, Reason: core.ReasonNotSeen}
+	ofMachine := func(c core.Condition) core.Condition { c.Type = core.HostReady; return c }
 	all := func(c ...core.Condition) []core.Condition { return c }
 
 	for _, c := range []struct {
@@ -48,6 +50,11 @@ func TestWait(t *testing.T) {
 		{"a new arming is not yet taken up", core.Standing{Conditions: all(rolledBack), Label: core.LabelPending}, core.WaitGoesOn, core.ReasonWaitingForOSReconcile},
 		{"an armed host fell back", core.Standing{Conditions: all(rolledBack), Label: core.LabelPending, Armed: true}, core.WaitFailed, core.ReasonRolledBack},
 		{"an armed host fell back and was disarmed", core.Standing{Conditions: all(rolledBack), Label: core.LabelFailed}, core.WaitFailed, core.ReasonRolledBack},
+		{"it fell back and is asked to try again", core.Standing{Conditions: all(rolledBack), Retry: "2"}, core.WaitGoesOn, core.ReasonWaitingForOSReconcile},
+		{"it fell back again", core.Standing{Conditions: all(rolledBack), Retry: "2", Retried: "2"}, core.WaitFailed, core.ReasonRolledBack},
+		{"the machine's host did not answer", core.Standing{Kind: core.KindMachine, Conditions: all(applied, isReady)}, core.WaitGoesOn, core.ReasonWaitingForOSReconcile},
+		{"the machine's host fell back", core.Standing{Kind: core.KindMachine, Conditions: all(ofMachine(rolledBack))}, core.WaitFailed, core.ReasonRolledBack},
+		{"the machine's host is ready", core.Standing{Kind: core.KindMachine, Conditions: all(ofMachine(isReady), isReady)}, core.WaitApplied, core.ReasonHostReady},
 		{"the host is gone", core.Standing{Gone: true, Conditions: all(applied, isReady)}, core.WaitFailed, core.ReasonDeleted},
 		{"another version was asked for", core.Standing{Requested: "another", Conditions: all(applied, isReady)}, core.WaitFailed, core.ReasonSuperseded},
 	} {
@@ -62,4 +69,12 @@ func TestWait(t *testing.T) {
 			is.True(got.Message != "")
 		})
 	}
+}
+
+func TestRenewal(t *testing.T) {
+	is := is.New(t)
+	is.Equal(core.Renewal("2026-01-01"), "2026-01-01")
+	long := strings.Repeat("x", 65)
+	is.Equal(len(core.Renewal(long)), 64)
+	is.True(core.Renewal(long) != core.Renewal(long+"x"))
 }

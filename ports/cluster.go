@@ -42,7 +42,8 @@ type Report struct {
 	Conditions []core.Condition
 	OSVersion  OSVersionStatus
 	System     Facts
-	Plugin     string
+	Plugin     string // the name of the host's OS plugin
+	Schema     []byte // the JSON Schema that it publishes of osVersionManagement; nil: none
 }
 
 // OSVersionStatus is what became of the version asked for.
@@ -54,7 +55,8 @@ type OSVersionStatus struct {
 	Staged    core.Version
 	Previous  core.Version
 	Attempts  int
-	Armed     bool // whether Outcome speaks of an armed host
+	Armed     bool   // whether Outcome speaks of an armed host
+	Retry     string // the renewal of the request that Outcome speaks of, as core.Renewal has it
 	Last      time.Time
 	Next      time.Time
 	Failure   core.Failure

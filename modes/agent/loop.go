@@ -32,6 +32,7 @@ type Agent struct {
 	memory   core.Journal
 	silences int
 	reset    core.ResetStage // as the plugin last said
+	schema   []byte          // as the plugin last described itself
 	joined   bool            // the cluster was told that the host is bootstrapped
 	said     string          // what was last logged, so that nothing is said twice
 }

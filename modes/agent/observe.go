@@ -47,6 +47,7 @@ func (a *Agent) ask(ctx context.Context, wish ports.Wish, seen *core.Observed) {
 		a.silence(seen, err)
 		return
 	}
+	a.schema = description.Schema
 	observation, invalid, err := a.stand(ctx, wish)
 	if err != nil {
 		a.silence(seen, err)

@@ -15,7 +15,7 @@ func (a *Agent) report(wish ports.Wish, seen sight, d core.Decision) ports.Repor
 	status := ports.OSVersionStatus{
 		Requested: wish.Version, Outcome: d.Outcome,
 		Booted: plugin.Current, Staged: plugin.Staged, Previous: plugin.Previous,
-		Attempts: memory.Attempts, Armed: memory.Armed && wish.Armed, Last: memory.LastAttempt,
+		Attempts: memory.Attempts, Armed: memory.Armed && wish.Armed, Retry: memory.Retry, Last: memory.LastAttempt,
 	}
 	if plugin.Verdict == core.VerdictSatisfied && plugin.Invalid.Class == "" {
 		status.Applied = wish.Version
@@ -28,7 +28,7 @@ func (a *Agent) report(wish ports.Wish, seen sight, d core.Decision) ports.Repor
 	}
 	return ports.Report{
 		Identity: wish.Identity, Phase: d.Phase, Generation: wish.Generation, Conditions: d.Conditions,
-		OSVersion: status, System: seen.facts, Plugin: a.PluginName,
+		OSVersion: status, System: seen.facts, Plugin: a.PluginName, Schema: a.schema,
 	}
 }
 

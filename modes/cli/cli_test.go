@@ -20,9 +20,8 @@ import (
 // desk is an operator with a terminal, or without one.
 type desk struct {
 	*portstest.Operator
-	width  int
-	target target
-	steps  []func(*desk)
+	width int
+	steps []func(*desk)
 }
 
 // types runs a command and returns what it wrote and with which status it ended.
@@ -30,12 +29,13 @@ func (d *desk) types(t *testing.T, line string) (out, errs string, status int) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	w := world{
-		connect:  func(at target) (ports.Operator, error) { d.target = at; return d, nil },
+		connect:  func() (ports.Operator, error) { return d, nil },
 		now:      func() time.Time { return noon },
 		terminal: d.width, out: &stdout, errs: &stderr,
 	}
+	flags, _ := cluster()
 	app := &cli.App{
-		Commands: commands("v1.2.3", func(*cli.Context) world { return w }), Writer: &stdout, ErrWriter: &stderr,
+		Commands: commands("v1.2.3", flags, func(*cli.Context) world { return w }), Writer: &stdout, ErrWriter: &stderr,
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
 	if err := app.RunContext(t.Context(), append([]string{"elemental"}, strings.Fields(line)...)); err != nil {
@@ -58,30 +58,28 @@ func condition(kind string, status core.ConditionStatus, reason, message string,
 func TestUpgradeAsks(t *testing.T) {
 	is := is.New(t)
 	d := &desk{Operator: &portstest.Operator{}}
-	d.Put(t, ports.Host{Name: "a"}, `{"osVersion":{"imageUri":"oci://r/os:1","debug":true}}`)
+	d.Put(t, ports.Target{Name: "a"}, nil, `{"osVersion":{"imageUri":"oci://r/os:1","debug":true}}`)
 	out, errs, status := d.types(t, "upgrade host a --image r/os:2 -n field --context x --kubeconfig /k")
 	is.Equal(status, 0)
 	is.Equal(out, "host default/a is asked for oci://r/os:2\n")
 	is.Equal(errs, "")
-	is.Equal(d.Document(t, "a"), `{"osVersion":{"debug":true,"imageUri":"oci://r/os:2"}}`)
-	is.Equal(d.target, target{kubeconfig: "/k", context: "x", namespace: "field"})
+	is.Equal(d.Document(t, core.KindHost, "a"), `{"osVersion":{"debug":true,"imageUri":"oci://r/os:2"}}`)
 	out, _, status = d.types(t, "upgrade host --image oci://r/os:2 --namespace field a")
 	is.Equal(status, 0)
 	is.Equal(out, "host default/a is already asked for oci://r/os:2\n")
-	is.Equal(d.target.namespace, "field")
 }
 
 func TestUpgradeOfNodes(t *testing.T) {
 	is := is.New(t)
 	d := &desk{Operator: &portstest.Operator{}}
-	d.Put(t, ports.Host{Name: "served", Machine: "machine-1", Bootstrapped: true}, "")
-	d.Put(t, ports.Host{Name: "node", Bootstrapped: true}, "")
-	d.Put(t, ports.Host{Name: "armed", Bootstrapped: true, Standing: core.Standing{Label: core.LabelPending}}, "")
+	d.Put(t, ports.Target{Name: "served", Machine: "machine-1", Bootstrapped: true}, nil, "")
+	d.Put(t, ports.Target{Name: "node", Bootstrapped: true}, nil, "")
+	d.Put(t, ports.Target{Name: "armed", Bootstrapped: true, Standing: core.Standing{Label: core.LabelPending}}, nil, "")
 
 	_, errs, status := d.types(t, "upgrade host served --image r/os:2")
 	is.Equal(status, exitMachine)
 	is.True(strings.Contains(errs, `kubectl patch elementalmachine -n default machine-1 --type=merge -p '{"spec":{"osVersionManagement":{"osVersion":{"imageUri":"oci://r/os:2"}}}}'`))
-	is.Equal(d.Document(t, "served"), "null") // nothing was asked of it
+	is.Equal(d.Document(t, core.KindHost, "served"), "") // nothing was asked of it
 
 	_, errs, status = d.types(t, "upgrade host node --image r/os:2")
 	is.Equal(status, 0)
@@ -136,8 +134,8 @@ func TestImageOf(t *testing.T) {
 }
 
 // Follow lets the host do its next step each time that the operator has seen it.
-func (d *desk) Follow(ctx context.Context, name string, seen func(ports.Host) bool) error {
-	return d.Operator.Follow(ctx, name, func(h ports.Host) bool {
+func (d *desk) Follow(ctx context.Context, selection ports.Selection, seen func(ports.Target) bool) error {
+	return d.Operator.Follow(ctx, selection, func(h ports.Target) bool {
 		more := seen(h)
 		if more && len(d.steps) > 0 {
 			d.steps[0](d)
@@ -148,25 +146,25 @@ func (d *desk) Follow(ctx context.Context, name string, seen func(ports.Host) bo
 }
 
 func TestWait(t *testing.T) {
-	staging := func(h *ports.Host) {
+	staging := func(h *ports.Target) {
 		h.Phase = core.PhaseReconcilingOSVersion
 		h.Conditions = []core.Condition{condition(core.OSVersionReady, core.False, core.ReasonWaitingForOSReconcile, "it is staged", 2)}
 	}
-	fetching := func(percent int) func(*ports.Host) {
-		return func(h *ports.Host) {
+	fetching := func(percent int) func(*ports.Target) {
+		return func(h *ports.Target) {
 			staging(h)
-			h.Progress = ports.Progress{Step: "Fetching", Percent: percent, Message: "of 8 MB"}
+			h.OSVersion.Progress = ports.Progress{Step: "Fetching", Percent: percent, Message: "of 8 MB"}
 		}
 	}
-	done := func(h *ports.Host) {
-		h.Phase, h.Progress = core.PhaseRunning, ports.Progress{}
+	done := func(h *ports.Target) {
+		h.Phase, h.OSVersion.Progress = core.PhaseRunning, ports.Progress{}
 		h.Conditions = []core.Condition{
 			condition(core.OSVersionReady, core.True, core.ReasonApplied, "the host runs os:2", 2),
 			condition(core.Ready, core.True, core.ReasonHostReady, "the host runs os:2", 2),
 		}
 	}
-	ends := func(reason, message string) func(*ports.Host) {
-		return func(h *ports.Host) {
+	ends := func(reason, message string) func(*ports.Target) {
+		return func(h *ports.Target) {
 			h.Phase, h.Outcome = core.PhaseRunning, core.OutcomeFailed
 			h.Conditions = []core.Condition{condition(core.OSVersionReady, core.False, reason, message, 2)}
 		}
@@ -174,29 +172,29 @@ func TestWait(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		width  int
-		steps  []func(*ports.Host)
+		steps  []func(*ports.Target)
 		status int
 		out    []string
 		errs   string
 	}{
-		{"done", 0, []func(*ports.Host){staging, fetching(10), fetching(20), done}, 0, []string{
+		{"done", 0, []func(*ports.Target){staging, fetching(10), fetching(20), done}, 0, []string{
 			"12:00:00 Reconciling OS Version: WaitingForOSReconcile: it is staged\n",
 			"12:00:00 Reconciling OS Version: Fetching\n", "host default/a is ready: the host runs os:2\n",
 		}, ""},
-		{"done on a terminal", 40, []func(*ports.Host){fetching(10), fetching(20), done}, 0, []string{
+		{"done on a terminal", 40, []func(*ports.Target){fetching(10), fetching(20), done}, 0, []string{
 			"\r\033[KReconciling OS Version: Fetching 10% o…", "\r\033[KReconciling OS Version: Fetching 20% o…", "\r\033[Khost default/a is ready",
 		}, ""},
-		{"rolled back", 0, []func(*ports.Host){ends(core.ReasonRolledBack, "the boot loader fell back from os:2 to os:1")}, exitFailed, nil,
+		{"rolled back", 0, []func(*ports.Target){ends(core.ReasonRolledBack, "the boot loader fell back from os:2 to os:1")}, exitFailed, nil,
 			"host default/a: RolledBack: the boot loader fell back from os:2 to os:1"},
-		{"failed for good", 0, []func(*ports.Host){ends(core.ReasonReconciliationFailed, "no room")}, exitFailed, nil, "OSVersionReconciliationFailed: no room"},
-		{"invalid", 0, []func(*ports.Host){ends(core.ReasonInvalidOSVersion, "osVersion.imageUri: no such thing")}, exitFailed, nil, "InvalidOSVersion: osVersion.imageUri: no such thing"},
-		{"replaced", 0, []func(*ports.Host){func(h *ports.Host) { h.Requested = "other" }}, exitFailed, nil, "Superseded"},
-		{"too slow", 0, []func(*ports.Host){staging}, exitTimedOut, nil, "is not done after 500ms: WaitingForOSReconcile: it is staged"},
+		{"failed for good", 0, []func(*ports.Target){ends(core.ReasonReconciliationFailed, "no room")}, exitFailed, nil, "OSVersionReconciliationFailed: no room"},
+		{"invalid", 0, []func(*ports.Target){ends(core.ReasonInvalidOSVersion, "osVersion.imageUri: no such thing")}, exitFailed, nil, "InvalidOSVersion: osVersion.imageUri: no such thing"},
+		{"replaced", 0, []func(*ports.Target){func(h *ports.Target) { h.Requested = "other" }}, exitFailed, nil, "Superseded"},
+		{"too slow", 0, []func(*ports.Target){staging}, exitTimedOut, nil, "is not done after 500ms: WaitingForOSReconcile: it is staged"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)
 			d := &desk{Operator: &portstest.Operator{}, width: c.width}
-			d.Put(t, ports.Host{Name: "a"}, `{"osVersion":{"imageUri":"oci://r/os:1"}}`)
+			d.Put(t, ports.Target{Name: "a"}, nil, `{"osVersion":{"imageUri":"oci://r/os:1"}}`)
 			timeout := "20s"
 			if c.status == exitTimedOut {
 				timeout = "500ms"
@@ -218,7 +216,7 @@ func TestWait(t *testing.T) {
 func TestWaitEndsWithTheHost(t *testing.T) {
 	is := is.New(t)
 	d := &desk{Operator: &portstest.Operator{}}
-	d.Put(t, ports.Host{Name: "a"}, "")
+	d.Put(t, ports.Target{Name: "a"}, nil, "")
 	d.steps = []func(*desk){func(d *desk) { d.Delete(t, "a") }}
 	_, errs, status := d.types(t, "upgrade host a --image r/os:2 --wait")
 	is.Equal(status, exitFailed)
@@ -229,13 +227,13 @@ func TestWaitInterrupted(t *testing.T) {
 	is := is.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	d := &desk{Operator: &portstest.Operator{}, steps: []func(*desk){func(*desk) { cancel() }}}
-	d.Put(t, ports.Host{Name: "a"}, "")
+	d.Put(t, ports.Target{Name: "a"}, nil, "")
 	var out bytes.Buffer
 	err := upgrade(ctx, world{now: time.Now, out: &out, errs: &out}, d, order{host: "a", image: "oci://r/os:2", wait: true, timeout: time.Hour})
 	var named cli.ExitCoder
 	is.True(errors.As(err, &named))
 	is.Equal(named.ExitCode(), exitInterrupted)
-	is.Equal(d.Document(t, "a"), `{"osVersion":{"imageUri":"oci://r/os:2"}}`) // the request stands
+	is.Equal(d.Document(t, core.KindHost, "a"), `{"osVersion":{"imageUri":"oci://r/os:2"}}`) // the request stands
 }
 
 func TestHosts(t *testing.T) {
@@ -244,14 +242,14 @@ func TestHosts(t *testing.T) {
 	_, errs, status := d.types(t, "hosts")
 	is.Equal(status, 0)
 	is.Equal(errs, "There are no hosts.\n")
-	d.Put(t, ports.Host{Name: "new"}, "")
-	d.Put(t, ports.Host{
-		Name: "old", Created: noon.Add(-50 * time.Hour), Booted: core.Version{Reference: "oci://r/os:1", Digest: "sha256:0123456789abcdef"},
+	d.Put(t, ports.Target{Name: "new"}, nil, "")
+	d.Put(t, ports.Target{
+		Name: "old", Created: noon.Add(-50 * time.Hour), OSVersion: ports.OSVersionStatus{Booted: core.Version{Reference: "oci://r/os:1", Digest: "sha256:0123456789abcdef"}},
 		Standing: core.Standing{Phase: core.PhaseRunning, Outcome: core.OutcomeApplied, Conditions: []core.Condition{
 			condition(core.Ready, core.True, core.ReasonHostReady, "the host runs\n\033[31mred", 1),
 		}},
-	}, "")
-	d.Put(t, ports.Host{Name: "far", Namespace: "zoo", Created: noon.Add(-5 * time.Minute), Booted: core.Version{Reference: "r", Version: "v7"}}, "")
+	}, nil, "")
+	d.Put(t, ports.Target{Name: "far", Namespace: "zoo", Created: noon.Add(-5 * time.Minute), OSVersion: ports.OSVersionStatus{Booted: core.Version{Reference: "r", Version: "v7"}}}, nil, "")
 	out, _, status := d.types(t, "hosts")
 	is.Equal(status, 0)
 	is.Equal(strings.Split(out, "\n"), []string{

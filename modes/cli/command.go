@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/core"
 	"elemental/ports"
 )
 
@@ -30,31 +32,29 @@ const exitWords = `Exit status: 0 the version runs and the host is ready (withou
 
 // world is what the commands need from outside.
 type world struct {
-	connect  func(target) (ports.Operator, error)
+	connect  func() (ports.Operator, error)
 	now      func() time.Time
 	out      io.Writer
 	errs     io.Writer
 	terminal int // the width of the terminal that out is; 0: it is none
 }
 
-// target says which cluster and namespace are meant.
-type target struct{ kubeconfig, context, namespace string }
-
 // Commands are the commands of an operator.
 func Commands(version string) []*cli.Command {
-	return commands(version, func(c *cli.Context) world {
+	flags, connect := cluster()
+	return commands(version, flags, func(c *cli.Context) world {
 		return world{connect: connect, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: widthOf(os.Stdout)}
 	})
 }
 
-func commands(version string, of func(*cli.Context) world) []*cli.Command {
+func commands(version string, clusterFlags []cli.Flag, of func(*cli.Context) world) []*cli.Command {
 	return []*cli.Command{
 		{
 			Name: "upgrade", Usage: "ask a host for another OS version",
 			Subcommands: []*cli.Command{{
 				Name: "host", ArgsUsage: "NAME", Usage: "ask one host for an image",
 				Description: "Asks for spec.osVersionManagement.osVersion.imageUri and leaves all else that is asked as it is.\n\n" + exitWords,
-				Flags: append(clusterFlags(),
+				Flags: append(slices.Clone(clusterFlags),
 					&cli.StringFlag{Name: "image", Usage: "the `IMAGE`, such as oci://registry/os:v1.2.3 (required)"},
 					&cli.BoolFlag{Name: "wait", Usage: "wait until the image runs and the host is ready"},
 					&cli.DurationFlag{Name: "timeout", Value: 30 * time.Minute, Usage: "how long to wait"},
@@ -69,13 +69,13 @@ func commands(version string, of func(*cli.Context) world) []*cli.Command {
 		},
 		{
 			Name: "hosts", Usage: "show the hosts and how they stand",
-			Flags:        append(clusterFlags(), &cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Usage: "show the hosts of all namespaces"}),
+			Flags:        append(slices.Clone(clusterFlags), &cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Usage: "show the hosts of all namespaces"}),
 			OnUsageError: misused,
 			Action: func(c *cli.Context) error {
 				if c.NArg() > 0 {
 					return usage(c, fmt.Errorf("there are no arguments to elemental hosts, and %q is one", c.Args().First()))
 				}
-				return listHosts(c.Context, of(c), targetOf(c), c.Bool("all-namespaces"))
+				return listHosts(c.Context, of(c), c.Bool("all-namespaces"))
 			},
 		},
 		{
@@ -90,24 +90,12 @@ func commands(version string, of func(*cli.Context) world) []*cli.Command {
 
 func misused(c *cli.Context, err error, _ bool) error { return usage(c, err) }
 
-func clusterFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "the `NAMESPACE` of the host; by default the kubeconfig's"},
-		&cli.StringFlag{Name: "kubeconfig", Usage: "the `FILE` that says how to reach the cluster; by default $KUBECONFIG, then ~/.kube/config"},
-		&cli.StringFlag{Name: "context", Usage: "the `CONTEXT` of the kubeconfig to use"},
-	}
-}
-
-func targetOf(c *cli.Context) target {
-	return target{kubeconfig: c.String("kubeconfig"), context: c.String("context"), namespace: c.String("namespace")}
-}
-
-func listHosts(ctx context.Context, w world, at target, everywhere bool) error {
-	operator, err := w.connect(at)
+func listHosts(ctx context.Context, w world, everywhere bool) error {
+	operator, err := w.connect()
 	if err != nil {
 		return err
 	}
-	hosts, err := operator.List(ctx, everywhere)
+	hosts, err := operator.List(ctx, ports.Selection{Kind: core.KindHost, Everywhere: everywhere})
 	if err != nil {
 		return err
 	}

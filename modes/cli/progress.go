@@ -19,21 +19,21 @@ type progress struct {
 	begun bool   // a line stands on the terminal
 }
 
-func (p *progress) show(host ports.Host, waiting core.Waiting) {
+func (p *progress) show(host ports.Target, waiting core.Waiting) {
 	if waiting.End != core.WaitGoesOn {
 		return // The last word is said in full below.
 	}
 	phase := cmp.Or(string(host.Phase), "not seen yet")
 	line := plain(fmt.Sprintf("%s: %s: %s", phase, waiting.Reason, waiting.Message))
-	step, percent := plain(host.Progress.Step), ""
+	step, percent := plain(host.OSVersion.Progress.Step), ""
 	if step != "" {
 		line = phase + ": " + step
-		if host.Progress.Percent >= 0 {
-			percent = fmt.Sprintf(" %d%%", host.Progress.Percent)
+		if host.OSVersion.Progress.Percent >= 0 {
+			percent = fmt.Sprintf(" %d%%", host.OSVersion.Progress.Percent)
 		}
 	}
 	if p.terminal > 0 {
-		if message := plain(host.Progress.Message); step != "" && message != "" {
+		if message := plain(host.OSVersion.Progress.Message); step != "" && message != "" {
 			percent += " " + message
 		}
 		// The line must not wrap: a carriage return goes back to the beginning of the last row only.

@@ -17,7 +17,7 @@ import (
 const mostOfMessage = 100
 
 // writeTable shows one host a line.
-func writeTable(out io.Writer, hosts []ports.Host, everywhere bool, now time.Time) error {
+func writeTable(out io.Writer, hosts []ports.Target, everywhere bool, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	columns := []string{"NAME", "PHASE", "READY", "VERSION", "OUTCOME", "MESSAGE", "AGE"}
 	if everywhere {
@@ -27,7 +27,7 @@ func writeTable(out io.Writer, hosts []ports.Host, everywhere bool, now time.Tim
 	for _, h := range hosts {
 		ready, _ := core.Find(h.Conditions, core.Ready)
 		row := []string{
-			h.Name, string(h.Phase), string(ready.Status), versionName(h.Booted), string(h.Outcome),
+			h.Name, string(h.Phase), string(ready.Status), versionName(h.OSVersion.Booted), string(h.Outcome),
 			shorten(ready.Message, mostOfMessage), age(h.Created, now),
 		}
 		if everywhere {

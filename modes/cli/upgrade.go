@@ -39,7 +39,7 @@ func upgradeHost(c *cli.Context, w world) error {
 	if c.Duration("timeout") <= 0 {
 		return usage(c, errors.New("--timeout must be more than nothing, such as 30m"))
 	}
-	operator, err := w.connect(targetOf(c))
+	operator, err := w.connect()
 	if err != nil {
 		return err
 	}
@@ -61,14 +61,15 @@ func imageOf(reference string) (string, error) {
 }
 
 func upgrade(ctx context.Context, w world, operator ports.Operator, o order) error {
-	before, err := operator.Get(ctx, o.host)
+	found, err := operator.List(ctx, ports.Selection{Kind: core.KindHost, Names: []string{o.host}})
 	if err != nil {
 		return err
 	}
+	before := found[0]
 	if before.Machine != "" {
 		return cli.Exit(servesMachine(before, o.image), exitMachine)
 	}
-	asked, err := operator.RequestImage(ctx, o.host, o.image)
+	asked, err := operator.Ask(ctx, before, ports.Change{Image: o.image})
 	if err != nil {
 		return err
 	}
@@ -88,19 +89,19 @@ func upgrade(ctx context.Context, w world, operator ports.Operator, o order) err
 }
 
 // servesMachine says whom to ask instead of a host.
-func servesMachine(host ports.Host, image string) string {
+func servesMachine(host ports.Target, image string) string {
 	return fmt.Sprintf("host %s/%s serves the machine %s, which says what it runs; ask that:\n"+
 		"  kubectl patch elementalmachine -n %s %s --type=merge -p '{\"spec\":{\"osVersionManagement\":{\"osVersion\":{\"imageUri\":%q}}}}'",
 		host.Namespace, host.Name, host.Machine, host.Namespace, host.Machine, image)
 }
 
 // wait follows the host until what was asked for runs, or will not.
-func wait(ctx context.Context, w world, operator ports.Operator, asked ports.Host, timeout time.Duration) error {
+func wait(ctx context.Context, w world, operator ports.Operator, asked ports.Target, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	lines := &progress{world: w}
 	var last core.Waiting
-	err := operator.Follow(ctx, asked.Name, func(h ports.Host) bool {
+	err := operator.Follow(ctx, ports.Selection{Kind: core.KindHost, Names: []string{asked.Name}}, func(h ports.Target) bool {
 		last = core.Wait(asked.Generation, asked.Requested, h.Standing)
 		lines.show(h, last)
 		return last.End == core.WaitGoesOn

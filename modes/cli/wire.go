@@ -1,10 +1,46 @@
 package cli
 
 import (
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/urfave/cli/v2"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
 	"elemental/adapters/kubernetes/operator"
 	"elemental/ports"
 )
 
-func connect(at target) (ports.Operator, error) {
-	return operator.New(operator.Options{Kubeconfig: at.kubeconfig, Context: at.context, Namespace: at.namespace})
+// cluster is the one that kubectl's usual flags lead to: they mean here what they mean there.
+func cluster() ([]cli.Flag, func() (ports.Operator, error)) {
+	config := genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(-1)
+	known := pflag.NewFlagSet("kubectl", pflag.ContinueOnError)
+	config.AddFlags(known)
+	var flags []cli.Flag
+	known.VisitAll(func(f *pflag.Flag) { flags = append(flags, kubectlFlag(f)) })
+	return flags, func() (ports.Operator, error) { return operator.New(config) }
 }
+
+// often are the flags that the help shows; the others are kubectl's too, and seldom needed.
+var often = map[string]string{
+	"namespace":  "the `NAMESPACE`; by default the kubeconfig's",
+	"kubeconfig": "the `FILE` that says how to reach the cluster; by default $KUBECONFIG, then ~/.kube/config",
+	"context":    "the `CONTEXT` of the kubeconfig to use",
+}
+
+func kubectlFlag(f *pflag.Flag) cli.Flag {
+	flag := &cli.GenericFlag{Name: f.Name, Usage: often[f.Name], Hidden: often[f.Name] == "", Value: value{f.Value}}
+	if flag.Hidden {
+		flag.Usage = strings.ToLower(f.Usage[:1]) + f.Usage[1:]
+	}
+	if f.Shorthand != "" {
+		flag.Aliases = []string{f.Shorthand}
+	}
+	return flag
+}
+
+// value is the value of a flag of one library as the other wants it.
+type value struct{ pflag.Value }
+
+// IsBoolFlag says that the flag may stand without a value.
+func (v value) IsBoolFlag() bool { return v.Type() == "bool" }

@@ -6,28 +6,31 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/matryer/is"
 
 	"elemental/core"
 	"elemental/ports"
 )
 
-// Yard puts hosts into the cluster that an operator sees, and changes them as an agent and a controller would.
+// Yard puts hosts and machines into the cluster that an operator sees, and changes them as an agent and a
+// controller would. Objects are of the operator's own namespace unless they name another.
 type Yard interface {
-	// Put makes a host that asks for a document, or for nothing if that is empty. Its namespace is the
-	// operator's own when it is empty. The fields that say what is asked are ignored.
-	Put(t *testing.T, host ports.Host, document string)
-	// Say gives a host of the operator's namespace another phase and other conditions.
-	Say(t *testing.T, name string, phase core.Phase, conditions ...core.Condition)
-	// Document returns what is asked of a host of the operator's namespace.
-	Document(t *testing.T, name string) string
-	// Delete deletes a host of the operator's namespace.
-	Delete(t *testing.T, name string)
+	// Put makes a host or a machine that asks for a document, or for nothing if that is empty. The fields that
+	// follow from the document are ignored.
+	Put(t *testing.T, target ports.Target, labels map[string]string, document string)
+	// Say gives a host another phase and other conditions.
+	Say(t *testing.T, host string, phase core.Phase, conditions ...core.Condition)
+	// Document returns what is asked of a host or machine.
+	Document(t *testing.T, kind core.Kind, name string) string
+	// Delete deletes a host.
+	Delete(t *testing.T, host string)
+	// Happen makes an event of a host.
+	Happen(t *testing.T, host string, event ports.Event)
 }
 
 // Operator is an in-memory ports.Operator, and its own Yard. Its own namespace is "default".
@@ -35,13 +38,15 @@ type Operator struct {
 	Error error // what every call answers, when it is set before the call
 
 	mutex     sync.Mutex
-	hosts     map[string]*kept // by namespace/name
+	targets   map[string]*kept // by key
 	followers map[chan struct{}]bool
 }
 
 type kept struct {
-	host     ports.Host
+	target   ports.Target
+	labels   map[string]string
 	document map[string]any
+	events   []ports.Event
 }
 
 var (
@@ -51,58 +56,64 @@ var (
 
 const ownNamespace = "default"
 
-// Put makes a host.
-func (o *Operator) Put(t *testing.T, host ports.Host, document string) {
+func keyOf(kind core.Kind, namespace, name string) string {
+	return strings.Join([]string{string(cmp.Or(kind, core.KindHost)), cmp.Or(namespace, ownNamespace), name}, "/")
+}
+
+// Put makes a host or a machine.
+func (o *Operator) Put(t *testing.T, target ports.Target, labels map[string]string, document string) {
 	t.Helper()
-	host.Namespace, host.Generation = cmp.Or(host.Namespace, ownNamespace), 1
-	k := &kept{host: host}
+	target.Kind, target.Namespace, target.Generation = cmp.Or(target.Kind, core.KindHost), cmp.Or(target.Namespace, ownNamespace), 1
+	k := &kept{target: target, labels: labels}
 	if document != "" {
-		if err := json.Unmarshal([]byte(document), &k.document); err != nil {
-			t.Fatal(err)
-		}
+		k.replace(t, []byte(document))
 	}
-	k.hash()
 	o.change(func() {
-		if o.hosts == nil {
-			o.hosts = map[string]*kept{}
+		if o.targets == nil {
+			o.targets = map[string]*kept{}
 		}
-		o.hosts[host.Namespace+"/"+host.Name] = k
+		o.targets[keyOf(target.Kind, target.Namespace, target.Name)] = k
 	})
 }
 
-// Change does something to a host of the operator's namespace.
-func (o *Operator) Change(t *testing.T, name string, do func(*ports.Host)) {
+// Change does something to a host.
+func (o *Operator) Change(t *testing.T, host string, do func(*ports.Target)) {
 	t.Helper()
 	o.change(func() {
-		if k := o.hosts[ownNamespace+"/"+name]; k != nil {
-			do(&k.host)
+		if k := o.targets[keyOf(core.KindHost, "", host)]; k != nil {
+			do(&k.target)
 		} else {
-			t.Errorf("there is no host %s", name)
+			t.Errorf("there is no host %s", host)
 		}
 	})
 }
 
 // Say changes a host's phase and conditions.
-func (o *Operator) Say(t *testing.T, name string, phase core.Phase, conditions ...core.Condition) {
+func (o *Operator) Say(t *testing.T, host string, phase core.Phase, conditions ...core.Condition) {
 	t.Helper()
-	o.Change(t, name, func(h *ports.Host) { h.Phase, h.Conditions = phase, conditions })
+	o.Change(t, host, func(h *ports.Target) { h.Phase, h.Conditions = phase, conditions })
 }
 
-// Document returns what is asked of a host.
-func (o *Operator) Document(t *testing.T, name string) string {
+// Happen makes an event.
+func (o *Operator) Happen(t *testing.T, host string, event ports.Event) {
+	t.Helper()
+	o.change(func() {
+		k := o.targets[keyOf(core.KindHost, "", host)]
+		k.events = append(k.events, event)
+	})
+}
+
+// Document returns what is asked of a host or machine.
+func (o *Operator) Document(t *testing.T, kind core.Kind, name string) string {
 	t.Helper()
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
-	text, err := json.Marshal(o.hosts[ownNamespace+"/"+name].document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return string(o.targets[keyOf(kind, "", name)].target.Asked)
 }
 
 // Delete deletes a host.
-func (o *Operator) Delete(_ *testing.T, name string) {
-	o.change(func() { delete(o.hosts, ownNamespace+"/"+name) })
+func (o *Operator) Delete(_ *testing.T, host string) {
+	o.change(func() { delete(o.targets, keyOf(core.KindHost, "", host)) })
 }
 
 func (o *Operator) change(do func()) {
@@ -117,41 +128,76 @@ func (o *Operator) change(do func()) {
 	}
 }
 
-// List returns the hosts.
-func (o *Operator) List(ctx context.Context, everywhere bool) ([]ports.Host, error) {
+// List returns what is selected.
+func (o *Operator) List(ctx context.Context, selection ports.Selection) ([]ports.Target, error) {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	if err := errors.Join(ctx.Err(), o.Error); err != nil {
 		return nil, err
 	}
-	var hosts []ports.Host
-	for _, k := range o.hosts {
-		if everywhere || k.host.Namespace == ownNamespace {
-			hosts = append(hosts, k.host)
+	for _, name := range selection.Names {
+		if o.targets[keyOf(selection.Kind, "", name)] == nil {
+			return nil, fmt.Errorf("reading %s %s/%s: %w", cmp.Or(selection.Kind, core.KindHost), ownNamespace, name, ports.ErrNotFound)
 		}
 	}
-	slices.SortFunc(hosts, func(a, b ports.Host) int {
+	return o.selected(selection)
+}
+
+func (o *Operator) selected(selection ports.Selection) ([]ports.Target, error) {
+	var targets []ports.Target
+	for _, k := range o.targets {
+		t := k.target
+		labelled, err := k.labelled(selection.Labels)
+		switch {
+		case err != nil:
+			return nil, err
+		case t.Kind != cmp.Or(selection.Kind, core.KindHost) || !labelled,
+			!selection.Everywhere && t.Namespace != ownNamespace,
+			len(selection.Names) > 0 && !slices.Contains(selection.Names, t.Name),
+			selection.Fields != "" && selection.Fields != "metadata.name="+t.Name:
+			continue
+		}
+		if selection.Objects {
+			t.Object = k.object()
+		}
+		targets = append(targets, t)
+	}
+	slices.SortFunc(targets, func(a, b ports.Target) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	return hosts, nil
+	return targets, nil
 }
 
-// Get returns one host.
-func (o *Operator) Get(ctx context.Context, name string) (ports.Host, error) {
-	o.mutex.Lock()
-	defer o.mutex.Unlock()
-	if err := errors.Join(ctx.Err(), o.Error); err != nil {
-		return ports.Host{}, err
+// labelled understands label=value, and several of them.
+func (k *kept) labelled(selector string) (bool, error) {
+	for _, part := range strings.FieldsFunc(selector, func(r rune) bool { return r == ',' }) {
+		label, value, ok := strings.Cut(part, "=")
+		if !ok {
+			return false, fmt.Errorf("reading the label selector %q: %w", selector, ports.ErrDenied)
+		}
+		if k.labels[label] != value {
+			return false, nil
+		}
 	}
-	k := o.hosts[ownNamespace+"/"+name]
-	if k == nil {
-		return ports.Host{}, fmt.Errorf("reading host %s/%s: %w", ownNamespace, name, ports.ErrNotFound)
-	}
-	return k.host, nil
+	return true, nil
 }
 
-// Follow shows a host and its changes.
-func (o *Operator) Follow(ctx context.Context, name string, seen func(ports.Host) bool) error {
+// object is what stands for the whole object here.
+func (k *kept) object() []byte {
+	kinds := map[core.Kind]string{core.KindHost: "ElementalHost", core.KindMachine: "ElementalMachine"}
+	text, err := json.Marshal(map[string]any{
+		"apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1", "kind": kinds[k.target.Kind],
+		"metadata": map[string]any{"name": k.target.Name, "namespace": k.target.Namespace},
+		"spec":     map[string]any{"osVersionManagement": k.document},
+	})
+	if err != nil {
+		panic(err) // What came out of JSON goes back into it.
+	}
+	return text
+}
+
+// Follow shows what is selected, and its changes.
+func (o *Operator) Follow(ctx context.Context, selection ports.Selection, seen func(ports.Target) bool) error {
 	changed := make(chan struct{}, 1)
 	o.change(func() {
 		if o.followers == nil {
@@ -160,214 +206,129 @@ func (o *Operator) Follow(ctx context.Context, name string, seen func(ports.Host
 		o.followers[changed] = true
 	})
 	defer o.change(func() { delete(o.followers, changed) })
-	host, err := o.Get(ctx, name)
+	targets, err := o.List(ctx, selection)
 	if err != nil {
 		return err
 	}
-	for seen(host) {
+	shown := map[string]ports.Target{}
+	for {
+		for _, t := range targets {
+			key := keyOf(t.Kind, t.Namespace, t.Name)
+			if before, known := shown[key]; known && reflect.DeepEqual(before, t) {
+				continue
+			}
+			shown[key] = t
+			if !seen(t) {
+				return nil
+			}
+		}
+		for key, t := range shown {
+			if slices.ContainsFunc(targets, func(is ports.Target) bool { return keyOf(is.Kind, is.Namespace, is.Name) == key }) {
+				continue
+			}
+			delete(shown, key)
+			if !seen(ports.Target{Namespace: t.Namespace, Name: t.Name, Standing: core.Standing{Kind: t.Kind, Gone: true}}) {
+				return nil
+			}
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		switch next, err := o.Get(ctx, name); {
-		case err == nil:
-			host = next
-		case errors.Is(err, ports.ErrNotFound):
-			host = ports.Host{Namespace: ownNamespace, Name: name, Standing: core.Standing{Gone: true}}
-		case ctx.Err() != nil:
-			return ctx.Err()
+		o.mutex.Lock()
+		targets, err = o.selected(selection)
+		o.mutex.Unlock()
+		if err != nil {
+			return err
 		}
+	}
+}
+
+// Ask changes what is asked.
+func (o *Operator) Ask(ctx context.Context, of ports.Target, change ports.Change) (ports.Target, error) {
+	o.mutex.Lock()
+	k := o.targets[keyOf(of.Kind, of.Namespace, of.Name)]
+	o.mutex.Unlock()
+	if err := errors.Join(ctx.Err(), o.Error); err != nil {
+		return ports.Target{}, err
+	}
+	if k == nil {
+		return ports.Target{}, fmt.Errorf("asking %s %s/%s: %w", cmp.Or(of.Kind, core.KindHost), cmp.Or(of.Namespace, ownNamespace), of.Name, ports.ErrNotFound)
+	}
+	var after ports.Target
+	var err error
+	o.change(func() {
+		was := *k
+		if err = k.ask(change); err == nil {
+			after = k.target
+		}
+		if change.DryRun || err != nil {
+			k.target, k.document = was.target, was.document
+		}
+	})
+	return after, err
+}
+
+func (k *kept) ask(change ports.Change) error {
+	before := k.target.Requested
+	switch {
+	case change.Retry != "":
+		k.target.Retry = core.Renewal(change.Retry)
+		return nil
+	case change.Document != nil:
+		document := map[string]any{}
+		if err := json.Unmarshal(change.Document, &document); err != nil {
+			return fmt.Errorf("asking %s: %w", k.target.Name, errors.Join(ports.ErrDenied, err))
+		}
+		k.document = document
+	default:
+		k.document = maps.Clone(k.document)
+		if k.document == nil {
+			k.document = map[string]any{}
+		}
+		version, _ := k.document["osVersion"].(map[string]any)
+		if version = maps.Clone(version); version == nil {
+			version = map[string]any{}
+		}
+		version["imageUri"] = change.Image
+		k.document["osVersion"] = version
+	}
+	if k.hash(); k.target.Requested != before {
+		k.target.Generation++
 	}
 	return nil
 }
 
-// RequestImage changes what is asked of a host.
-func (o *Operator) RequestImage(ctx context.Context, name, reference string) (ports.Host, error) {
-	if _, err := o.Get(ctx, name); err != nil {
-		return ports.Host{}, err
+func (k *kept) replace(t *testing.T, document []byte) {
+	t.Helper()
+	if err := json.Unmarshal(document, &k.document); err != nil {
+		t.Fatal(err)
 	}
-	o.change(func() {
-		k := o.hosts[ownNamespace+"/"+name]
-		before := k.host.Requested
-		if k.document == nil {
-			k.document = map[string]any{}
-		}
-		version, ok := k.document["osVersion"].(map[string]any)
-		if !ok {
-			version = map[string]any{}
-			k.document["osVersion"] = version
-		}
-		version["imageUri"] = reference
-		if k.hash(); k.host.Requested != before {
-			k.host.Generation++
-		}
-	})
-	return o.Get(ctx, name)
+	k.hash()
 }
 
 func (k *kept) hash() {
 	text, err := json.Marshal(k.document)
 	if err == nil {
-		k.host.Requested, err = core.HashRequest(text)
+		k.target.Asked = text
+		k.target.Requested, err = core.HashRequest(text)
 	}
 	if err != nil {
 		panic(err) // What came out of JSON goes back into it.
 	}
 }
 
-// TestOperator holds an operator against its port. Create makes one whose cluster has no hosts.
-func TestOperator(t *testing.T, create func(t *testing.T) (ports.Operator, Yard)) {
-	for name, check := range map[string]func(*testing.T, ports.Operator, Yard){
-		"lists its own hosts and those of all": listsHosts,
-		"shows a host":                         showsHost,
-		"knows what is not there":              knowsWhatIsNotThere,
-		"asks for an image and nothing else":   asksForImage,
-		"asks for an image where nothing was":  asksForFirstImage,
-		"follows a host":                       followsHost,
-		"follows a host until it is gone":      followsUntilGone,
-		"stops following with the context":     stopsFollowing,
-	} {
-		t.Run(name, func(t *testing.T) {
-			operator, yard := create(t)
-			check(t, operator, yard)
-		})
+// Events returns what happened.
+func (o *Operator) Events(ctx context.Context, of ports.Target) ([]ports.Event, error) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	if err := errors.Join(ctx.Err(), o.Error); err != nil {
+		return nil, err
 	}
-}
-
-func listsHosts(t *testing.T, o ports.Operator, yard Yard) {
-	is := is.New(t)
-	hosts, err := o.List(t.Context(), false)
-	is.NoErr(err)
-	is.Equal(len(hosts), 0)
-	yard.Put(t, ports.Host{Name: "b"}, "")
-	yard.Put(t, ports.Host{Name: "a"}, "")
-	yard.Put(t, ports.Host{Name: "a", Namespace: "zoo"}, "")
-	names := func(everywhere bool) (names []string) {
-		hosts, err := o.List(t.Context(), everywhere)
-		is.NoErr(err)
-		for _, h := range hosts {
-			if h.Namespace == "zoo" {
-				h.Name = "zoo/" + h.Name
-			}
-			names = append(names, h.Name)
-		}
-		return names
+	k := o.targets[keyOf(of.Kind, of.Namespace, of.Name)]
+	if k == nil {
+		return nil, nil
 	}
-	is.Equal(names(false), []string{"a", "b"})
-	is.Equal(names(true), []string{"a", "b", "zoo/a"})
-}
-
-func showsHost(t *testing.T, o ports.Operator, yard Yard) {
-	is := is.New(t)
-	document := `{"osVersion":{"imageUri":"oci://registry/os:1"}}`
-	yard.Put(t, ports.Host{
-		Name: "a", Machine: "machine-a", Bootstrapped: true, Booted: core.Version{Reference: "r", Digest: "d", Version: "v"},
-		Progress: ports.Progress{Step: "Fetching", Percent: 40, Message: "half of it"},
-		Standing: core.Standing{Label: core.LabelPending, Outcome: core.OutcomeFailed, Armed: true, Again: true},
-	}, document)
-	condition := core.Condition{Type: core.OSVersionReady, Status: core.False, Reason: "WhyNot", Message: "because", Generation: 1}
-	yard.Say(t, "a", core.PhaseRunning, condition)
-	got, err := o.Get(t.Context(), "a")
-	is.NoErr(err)
-	hash, err := core.HashRequest([]byte(document))
-	is.NoErr(err)
-	is.True(got.Namespace != "")
-	got.Namespace, got.Created = "", time.Time{}
-	is.Equal(got, ports.Host{
-		Name: "a", Machine: "machine-a", Bootstrapped: true, Booted: core.Version{Reference: "r", Digest: "d", Version: "v"},
-		Progress: ports.Progress{Step: "Fetching", Percent: 40, Message: "half of it"},
-		Standing: core.Standing{
-			Generation: 1, Requested: hash, Phase: core.PhaseRunning, Conditions: []core.Condition{condition},
-			Label: core.LabelPending, Outcome: core.OutcomeFailed, Armed: true, Again: true,
-		},
-	})
-}
-
-func knowsWhatIsNotThere(t *testing.T, o ports.Operator, _ Yard) {
-	is := is.New(t)
-	_, err := o.Get(t.Context(), "nobody")
-	is.True(errors.Is(err, ports.ErrNotFound))
-	_, err = o.RequestImage(t.Context(), "nobody", "oci://registry/os:1")
-	is.True(errors.Is(err, ports.ErrNotFound))
-	err = o.Follow(t.Context(), "nobody", func(ports.Host) bool { return true })
-	is.True(errors.Is(err, ports.ErrNotFound))
-}
-
-func asksForImage(t *testing.T, o ports.Operator, yard Yard) {
-	is := is.New(t)
-	yard.Put(t, ports.Host{Name: "a"}, `{"osVersion":{"imageUri":"oci://registry/os:1","debug":true},"other":1}`)
-	before, err := o.Get(t.Context(), "a")
-	is.NoErr(err)
-	asked, err := o.RequestImage(t.Context(), "a", "oci://registry/os:2")
-	is.NoErr(err)
-	is.Equal(asked.Generation, before.Generation+1)
-	is.True(asked.Requested != before.Requested)
-	want, err := core.CanonicalJSON([]byte(`{"other":1,"osVersion":{"debug":true,"imageUri":"oci://registry/os:2"}}`))
-	is.NoErr(err)
-	got, err := core.CanonicalJSON([]byte(yard.Document(t, "a")))
-	is.NoErr(err)
-	is.Equal(string(got), string(want))
-	again, err := o.RequestImage(t.Context(), "a", "oci://registry/os:2")
-	is.NoErr(err)
-	is.Equal(again.Generation, asked.Generation) // nothing has changed
-}
-
-func asksForFirstImage(t *testing.T, o ports.Operator, yard Yard) {
-	is := is.New(t)
-	yard.Put(t, ports.Host{Name: "a"}, "")
-	before, err := o.Get(t.Context(), "a")
-	is.NoErr(err)
-	is.Equal(before.Requested, "")
-	_, err = o.RequestImage(t.Context(), "a", "oci://registry/os:1")
-	is.NoErr(err)
-	is.Equal(yard.Document(t, "a"), `{"osVersion":{"imageUri":"oci://registry/os:1"}}`)
-}
-
-// following is how long a change may take to be seen.
-const following = 30 * time.Second
-
-func followsHost(t *testing.T, o ports.Operator, yard Yard) {
-	is := is.New(t)
-	yard.Put(t, ports.Host{Name: "a"}, "")
-	yard.Put(t, ports.Host{Name: "b"}, "")
-	ctx, cancel := context.WithTimeout(t.Context(), following)
-	defer cancel()
-	var phases []core.Phase
-	is.NoErr(o.Follow(ctx, "a", func(h ports.Host) bool {
-		is.Equal(h.Name, "a")
-		phases = append(phases, h.Phase)
-		switch h.Phase {
-		case "":
-			yard.Say(t, "b", core.PhaseResetting) // No one looks at that one.
-			yard.Say(t, "a", core.PhaseReconcilingOSVersion)
-		case core.PhaseReconcilingOSVersion:
-			yard.Say(t, "a", core.PhaseRunning)
-		}
-		return h.Phase != core.PhaseRunning
-	}))
-	is.Equal(slices.Compact(phases), []core.Phase{"", core.PhaseReconcilingOSVersion, core.PhaseRunning})
-}
-
-func followsUntilGone(t *testing.T, o ports.Operator, yard Yard) {
-	is := is.New(t)
-	yard.Put(t, ports.Host{Name: "a"}, "")
-	ctx, cancel := context.WithTimeout(t.Context(), following)
-	defer cancel()
-	deleted := false
-	is.NoErr(o.Follow(ctx, "a", func(h ports.Host) bool {
-		if !deleted {
-			yard.Delete(t, "a")
-			deleted = true
-		}
-		return !h.Gone
-	}))
-}
-
-func stopsFollowing(t *testing.T, o ports.Operator, yard Yard) {
-	is := is.New(t)
-	yard.Put(t, ports.Host{Name: "a"}, "")
-	ctx, cancel := context.WithCancel(t.Context())
-	err := o.Follow(ctx, "a", func(ports.Host) bool { cancel(); return true })
-	is.True(errors.Is(err, context.Canceled))
+	return slices.SortedStableFunc(slices.Values(k.events), func(a, b ports.Event) int { return a.Last.Compare(b.Last) }), nil
 }

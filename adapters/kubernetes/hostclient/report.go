@@ -1,6 +1,7 @@
 package hostclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -65,9 +66,22 @@ func (c *Client) status(report ports.Report, now metav1.Time) v1beta1.ElementalH
 		System: &v1beta1.SystemStatus{
 			BootID: report.System.BootID, MachineID: report.System.MachineID, OSImage: report.System.OSImage,
 			KernelVersion: report.System.KernelVersion, Architecture: report.System.Architecture,
-			AgentVersion: report.System.AgentVersion, Plugin: report.Plugin,
+			AgentVersion: report.System.AgentVersion, Plugin: report.Plugin, PluginSchema: published(report.Schema),
 		},
 	}
+}
+
+// maxSchema is how many bytes of schema an object may carry; the CRD has the same bound.
+const maxSchema = 64 << 10
+
+// published is a plugin's schema without white space. One that is too large, or is none, is not published: the
+// host still knows it.
+func published(schema []byte) string {
+	var compact bytes.Buffer
+	if len(schema) == 0 || json.Compact(&compact, schema) != nil || compact.Len() > maxSchema {
+		return ""
+	}
+	return compact.String()
 }
 
 // conditions carries on the transition time of a condition whose status stays.
@@ -102,7 +116,7 @@ func osVersion(s ports.OSVersionStatus) *v1beta1.OSVersionStatus {
 	status := &v1beta1.OSVersionStatus{
 		Requested: s.Requested, Applied: s.Applied, Outcome: string(s.Outcome),
 		Booted: version(s.Booted), Staged: version(s.Staged), Previous: version(s.Previous),
-		Attempts: int32(s.Attempts), Armed: s.Armed, LastAttemptTime: moment(s.Last), NextAttemptTime: moment(s.Next),
+		Attempts: int32(s.Attempts), Armed: s.Armed, Retry: s.Retry, LastAttemptTime: moment(s.Last), NextAttemptTime: moment(s.Next),
 	}
 	if s.Failure.Class != "" {
 		status.Failure = &v1beta1.Failure{

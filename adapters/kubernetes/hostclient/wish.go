@@ -69,7 +69,7 @@ func wishOf(host *v1beta1.ElementalHost) ports.Wish {
 		Reported: host.Labels[v1beta1.LabelBootstrapped] == v1beta1.LabelValueTrue || meta.IsStatusConditionTrue(host.Status.Conditions, core.BootstrapReady),
 		Desired: core.Desired{
 			Generation: host.Generation,
-			Retry:      host.Annotations[v1beta1.AnnotationRetry],
+			Retry:      core.Renewal(host.Annotations[v1beta1.AnnotationRetry]),
 			Reset:      !host.DeletionTimestamp.IsZero() || host.Labels[v1beta1.LabelNeedsReset] == v1beta1.LabelValueTrue,
 			Paused:     paused(host),
 			Armed:      host.Labels[v1beta1.LabelInPlaceUpdate] == string(core.LabelPending),

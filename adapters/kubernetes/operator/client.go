@@ -5,55 +5,47 @@ package operator
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
+	"elemental/core"
 	"elemental/ports"
 )
 
 const (
 	fieldManager   = "elemental-cli"
 	requestTimeout = 30 * time.Second
-	resource       = "elementalhosts"
+	chunk          = 500 // objects of one answer to a list, as kubectl has it
 )
 
 // Client implements ports.Operator.
 type Client struct {
 	namespace string
-	hosts     rest.Interface
+	objects   rest.Interface // of our own group
+	config    *rest.Config
 }
 
-// Options say which cluster is meant. Empty ones are found as kubectl finds them.
-type Options struct {
-	Kubeconfig string
-	Context    string
-	Namespace  string
-}
-
-// New reads the kubeconfig. It does not speak to the cluster yet.
-func New(options Options) (*Client, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = options.Kubeconfig
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: options.Context}
-	overrides.Context.Namespace = options.Namespace
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
+// New reads the kubeconfig that the flags lead to. It does not speak to the cluster yet.
+func New(flags *genericclioptions.ConfigFlags) (*Client, error) {
+	loader := flags.ToRawKubeConfigLoader()
 	namespace, _, err := loader.Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}
-	config, err := loader.ClientConfig()
+	config, err := flags.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}
@@ -64,65 +56,88 @@ func New(options Options) (*Client, error) {
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	config.UserAgent = fieldManager
 	config.QPS = -1 // The API server's priority and fairness is the limit.
-	config.APIPath, config.GroupVersion = "/apis", &v1beta1.GroupVersion
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	hosts, err := rest.RESTClientFor(config)
+	ours := rest.CopyConfig(config)
+	ours.APIPath, ours.GroupVersion = "/apis", &v1beta1.GroupVersion
+	ours.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	objects, err := rest.RESTClientFor(ours)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the cluster: %w", err)
 	}
-	return &Client{namespace: namespace, hosts: hosts}, nil
+	return &Client{namespace: namespace, objects: objects, config: config}, nil
 }
 
-// List returns the hosts.
-func (c *Client) List(ctx context.Context, everywhere bool) ([]ports.Host, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	list := &v1beta1.ElementalHostList{}
-	call := c.hosts.Get().Resource(resource)
-	if !everywhere {
-		call = call.Namespace(c.namespace)
+// List returns what is selected.
+func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.Target, error) {
+	if len(selection.Names) == 1 && selection.Labels == "" && selection.Fields == "" {
+		target, err := c.get(ctx, selection)
+		if err != nil {
+			return nil, err
+		}
+		return []ports.Target{target}, nil
 	}
-	if err := call.Do(ctx).Into(list); err != nil {
-		return nil, failure("listing the hosts", err)
+	k, doing := kindOf(selection.Kind), fmt.Sprintf("listing the %ss", cmp.Or(selection.Kind, core.KindHost))
+	options, err := optionsOf(selection)
+	if err != nil {
+		return nil, &answer{doing: doing, kind: ports.ErrDenied, err: err}
 	}
-	hosts := make([]ports.Host, 0, len(list.Items))
-	for i := range list.Items {
-		hosts = append(hosts, hostOf(&list.Items[i]))
+	var targets []ports.Target
+	for options.Limit = chunk; ; {
+		list := k.list()
+		if err := c.listOnce(ctx, k, selection, options, list); err != nil {
+			return nil, failure(doing, err)
+		}
+		for _, object := range k.items(list) {
+			if len(selection.Names) == 0 || slices.Contains(selection.Names, object.GetName()) {
+				targets = append(targets, k.target(object, selection.Objects))
+			}
+		}
+		if options.Continue = list.GetContinue(); options.Continue == "" {
+			break
+		}
 	}
-	slices.SortFunc(hosts, func(a, b ports.Host) int {
+	for _, name := range selection.Names {
+		if !slices.ContainsFunc(targets, func(t ports.Target) bool { return t.Name == name }) {
+			return nil, failure(fmt.Sprintf("reading %s %s/%s", cmp.Or(selection.Kind, core.KindHost), c.namespace, name),
+				apierrors.NewNotFound(v1beta1.GroupVersion.WithResource(k.resource).GroupResource(), name))
+		}
+	}
+	slices.SortFunc(targets, func(a, b ports.Target) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	return hosts, nil
+	return targets, nil
 }
 
-// Get returns one host.
-func (c *Client) Get(ctx context.Context, name string) (ports.Host, error) {
+func (c *Client) listOnce(ctx context.Context, k kind, selection ports.Selection, options metav1.ListOptions, into runtime.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	host := &v1beta1.ElementalHost{}
-	if err := c.hosts.Get().Namespace(c.namespace).Resource(resource).Name(name).Do(ctx).Into(host); err != nil {
-		return ports.Host{}, failure(fmt.Sprintf("reading host %s/%s", c.namespace, name), err)
-	}
-	return hostOf(host), nil
+	return c.objects.Get().Resource(k.resource).NamespaceIfScoped(c.namespace, !selection.Everywhere).
+		VersionedParams(&options, metav1.ParameterCodec).Do(ctx).Into(into)
 }
 
-// RequestImage merges the image into what is asked of a host.
-func (c *Client) RequestImage(ctx context.Context, name, reference string) (ports.Host, error) {
-	body, err := json.Marshal(map[string]any{"spec": map[string]any{
-		"osVersionManagement": map[string]any{"osVersion": map[string]any{"imageUri": reference}},
-	}})
-	if err != nil {
-		return ports.Host{}, fmt.Errorf("asking host %s/%s for an image: %w", c.namespace, name, err)
+// optionsOf says in the cluster's words what is selected. Several names are left to the reader of the answer.
+func optionsOf(selection ports.Selection) (metav1.ListOptions, error) {
+	if _, err := labels.Parse(selection.Labels); err != nil {
+		return metav1.ListOptions{}, fmt.Errorf("reading the label selector %q: %w", selection.Labels, err)
 	}
+	field, err := fields.ParseSelector(selection.Fields)
+	if err != nil {
+		return metav1.ListOptions{}, fmt.Errorf("reading the field selector %q: %w", selection.Fields, err)
+	}
+	if len(selection.Names) == 1 {
+		field = fields.AndSelectors(field, fields.OneTermEqualSelector(metav1.ObjectNameField, selection.Names[0]))
+	}
+	return metav1.ListOptions{LabelSelector: selection.Labels, FieldSelector: field.String()}, nil
+}
+
+func (c *Client) get(ctx context.Context, selection ports.Selection) (ports.Target, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	host := &v1beta1.ElementalHost{}
-	err = c.hosts.Patch(types.MergePatchType).Namespace(c.namespace).Resource(resource).Name(name).
-		Param("fieldManager", fieldManager).Body(body).Do(ctx).Into(host)
-	if err != nil {
-		return ports.Host{}, failure(fmt.Sprintf("asking host %s/%s for an image", c.namespace, name), err)
+	k, name := kindOf(selection.Kind), selection.Names[0]
+	object := k.object()
+	if err := c.objects.Get().Namespace(c.namespace).Resource(k.resource).Name(name).Do(ctx).Into(object); err != nil {
+		return ports.Target{}, failure(fmt.Sprintf("reading %s %s/%s", cmp.Or(selection.Kind, core.KindHost), c.namespace, name), err)
 	}
-	return hostOf(host), nil
+	return k.target(object, selection.Objects), nil
 }
 
 // failure says in our own words what an answer of the API server means.
@@ -135,6 +150,8 @@ func failure(doing string, err error) error {
 		kind = ports.ErrDenied
 	case apierrors.IsConflict(err):
 		kind = ports.ErrConflict
+	case errors.Is(err, context.Canceled):
+		kind = context.Canceled // It was the person who ended it.
 	}
 	return &answer{doing: doing, kind: kind, err: err}
 }

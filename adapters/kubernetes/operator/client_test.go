@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
 	"elemental/adapters/kubernetes/operator"
@@ -19,6 +22,12 @@ import (
 	"elemental/ports"
 	"elemental/ports/portstest"
 )
+
+func flags(kubeconfig, context, namespace string) *genericclioptions.ConfigFlags {
+	flags := genericclioptions.NewConfigFlags(true)
+	*flags.KubeConfig, *flags.Context, *flags.Namespace = kubeconfig, context, namespace
+	return flags
+}
 
 func TestOperatorOnRealCluster(t *testing.T) {
 	is := is.New(t)
@@ -31,8 +40,8 @@ func TestOperatorOnRealCluster(t *testing.T) {
 		y := yard{cluster: cluster, namespace: "operator-" + string(rune('a'+namespaces))}
 		y.kubectl(t, "", "create", "namespace", y.namespace)
 		// An operator sees all namespaces: what one test left must not show in another's.
-		y.kubectl(t, "", "delete", "elementalhosts", "--all", "--all-namespaces")
-		client, err := operator.New(operator.Options{Kubeconfig: cluster.AdminKubeconfig(), Namespace: y.namespace})
+		y.kubectl(t, "", "delete", "elementalhosts,elementalmachines", "--all", "--all-namespaces")
+		client, err := operator.New(flags(cluster.AdminKubeconfig(), "", y.namespace))
 		is.NoErr(err)
 		return client, y
 	})
@@ -41,24 +50,24 @@ func TestOperatorOnRealCluster(t *testing.T) {
 		is := is.New(t)
 		nobody, err := cluster.KubeconfigForUser("nobody")
 		is.NoErr(err)
-		client, err := operator.New(operator.Options{Kubeconfig: nobody})
+		client, err := operator.New(flags(nobody, "", ""))
 		is.NoErr(err)
-		_, err = client.List(t.Context(), true)
+		_, err = client.List(t.Context(), ports.Selection{Everywhere: true})
 		is.True(errors.Is(err, ports.ErrDenied))
 		is.True(strings.Contains(err.Error(), `User "nobody" cannot list`)) // in the cluster's own words
-		err = client.Follow(t.Context(), "a", func(ports.Host) bool { return true })
+		err = client.Follow(t.Context(), ports.Selection{Names: []string{"a"}}, func(ports.Target) bool { return true })
 		is.True(errors.Is(err, ports.ErrDenied))
 	})
 	t.Run("outage", func(t *testing.T) {
 		is := is.New(t)
 		y := yard{cluster: cluster, namespace: "default"}
-		y.Put(t, ports.Host{Name: "lasting"}, "")
-		client, err := operator.New(operator.Options{Kubeconfig: cluster.AdminKubeconfig()})
+		y.Put(t, ports.Target{Name: "lasting"}, nil, "")
+		client, err := operator.New(flags(cluster.AdminKubeconfig(), "", ""))
 		is.NoErr(err)
-		is.NoErr(client.Follow(t.Context(), "lasting", func(h ports.Host) bool {
+		is.NoErr(client.Follow(t.Context(), ports.Selection{Names: []string{"lasting"}}, func(h ports.Target) bool {
 			if h.Phase == "" {
 				cluster.StopAPIServer()
-				_, err := client.Get(t.Context(), "lasting")
+				_, err := client.List(t.Context(), ports.Selection{Names: []string{"lasting"}})
 				is.True(errors.Is(err, ports.ErrNotReady))
 				is.NoErr(cluster.StartAPIServer(t.Context()))
 				y.Say(t, "lasting", core.PhaseRunning)
@@ -70,16 +79,16 @@ func TestOperatorOnRealCluster(t *testing.T) {
 
 func TestKubeconfig(t *testing.T) {
 	is := is.New(t)
-	_, err := operator.New(operator.Options{Kubeconfig: "/nowhere"})
+	_, err := operator.New(flags("/nowhere", "", ""))
 	is.True(err != nil && strings.Contains(err.Error(), "/nowhere"))
 	path := t.TempDir() + "/kubeconfig"
 	is.NoErr(os.WriteFile(path, []byte("apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n"+
 		"contexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x\n"), 0o600))
-	_, err = operator.New(operator.Options{Kubeconfig: path, Context: "y"})
+	_, err = operator.New(flags(path, "y", ""))
 	is.True(strings.Contains(fmt.Sprint(err), "context was not found for specified context: y"))
-	client, err := operator.New(operator.Options{Kubeconfig: path})
+	client, err := operator.New(flags(path, "", ""))
 	is.NoErr(err)
-	_, err = client.List(t.Context(), false)
+	_, err = client.List(t.Context(), ports.Selection{})
 	is.True(errors.Is(err, ports.ErrNotReady))
 }
 
@@ -101,55 +110,80 @@ func (y yard) kubectl(t *testing.T, input string, args ...string) string {
 	return string(bytes.TrimSpace([]byte(out)))
 }
 
-func (y yard) Put(t *testing.T, host ports.Host, document string) {
+func (y yard) Put(t *testing.T, target ports.Target, labels map[string]string, document string) {
 	t.Helper()
 	is := is.New(t)
-	namespace := y.namespace
-	if host.Namespace != "" {
-		namespace = host.Namespace
-		y.kubectl(t, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"`+namespace+`"}}`, "apply")
+	if target.Namespace != "" {
+		y.namespace = target.Namespace
+		y.kubectl(t, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"`+y.namespace+`"}}`, "apply")
 	}
-	labels := map[string]string{}
+	all := map[string]string{}
+	maps.Copy(all, labels)
 	for label, value := range map[string]string{
-		v1beta1.LabelElementalMachineName: host.Machine, v1beta1.LabelInPlaceUpdate: string(host.Label),
+		v1beta1.LabelElementalMachineName: target.Machine, v1beta1.LabelInPlaceUpdate: string(target.Label),
 	} {
 		if value != "" {
-			labels[label] = value
+			all[label] = value
 		}
 	}
-	if host.Bootstrapped {
-		labels[v1beta1.LabelBootstrapped] = v1beta1.LabelValueTrue
+	if target.Bootstrapped {
+		all[v1beta1.LabelBootstrapped] = v1beta1.LabelValueTrue
 	}
 	spec := map[string]any{}
 	if document != "" {
 		spec["osVersionManagement"] = json.RawMessage(document)
 	}
+	kind := "ElementalHost"
+	if target.Kind == core.KindMachine {
+		kind = "ElementalMachine"
+		spec["hostRef"] = v1beta1.ObjectReference{Kind: "ElementalHost", Name: target.Host}
+	}
 	object, err := json.Marshal(map[string]any{
-		"apiVersion": v1beta1.GroupVersion.String(), "kind": "ElementalHost", "spec": spec,
-		"metadata": map[string]any{"name": host.Name, "namespace": namespace, "labels": labels},
+		"apiVersion": v1beta1.GroupVersion.String(), "kind": kind, "spec": spec,
+		"metadata": map[string]any{"name": target.Name, "namespace": y.namespace, "labels": all},
 	})
 	is.NoErr(err)
 	y.kubectl(t, string(object), "create")
+	if kind == "ElementalHost" {
+		y.status(t, target.Name, statusOf(target))
+	}
+}
+
+// statusOf is what an agent would have reported.
+func statusOf(target ports.Target) v1beta1.ElementalHostStatus {
+	version := func(v core.Version) *v1beta1.Version {
+		return &v1beta1.Version{Reference: v.Reference, Digest: v.Digest, Version: v.Version}
+	}
+	said := target.OSVersion
 	status := v1beta1.OSVersionStatus{
-		Outcome: string(host.Outcome), Armed: host.Armed,
-		Booted: &v1beta1.Version{Reference: host.Booted.Reference, Digest: host.Booted.Digest, Version: host.Booted.Version},
+		Requested: said.Requested, Applied: said.Applied, Outcome: string(said.Outcome), Armed: said.Armed, Retry: said.Retry, Attempts: int32(said.Attempts),
+		Booted: version(said.Booted), Staged: version(said.Staged), Previous: version(said.Previous),
 	}
-	if host.Again {
-		now := metav1.Now()
-		status.NextAttemptTime = &now
+	if !said.Last.IsZero() {
+		status.LastAttemptTime = &metav1.Time{Time: said.Last}
 	}
-	if p := host.Progress; p.Step != "" {
+	if !said.Next.IsZero() {
+		status.NextAttemptTime = &metav1.Time{Time: said.Next}
+	}
+	if f := said.Failure; f.Class != "" {
+		status.Failure = &v1beta1.Failure{Class: string(f.Class), Reason: f.Reason, Message: f.Message, Path: f.Path}
+	}
+	if p := said.Progress; p.Step != "" {
 		percent := int32(p.Percent)
 		status.Progress = &v1beta1.Progress{Step: p.Step, Percent: &percent, Message: p.Message}
 	}
-	y.status(t, host.Name, namespace, v1beta1.ElementalHostStatus{OSVersion: &status})
+	s := target.System
+	return v1beta1.ElementalHostStatus{OSVersion: &status, System: &v1beta1.SystemStatus{
+		BootID: s.BootID, MachineID: s.MachineID, OSImage: s.OSImage, KernelVersion: s.KernelVersion, Architecture: s.Architecture,
+		AgentVersion: s.AgentVersion, Plugin: target.Plugin, PluginSchema: string(target.Schema),
+	}}
 }
 
-func (y yard) status(t *testing.T, name, namespace string, status v1beta1.ElementalHostStatus) {
+func (y yard) status(t *testing.T, name string, status v1beta1.ElementalHostStatus) {
 	t.Helper()
 	patch, err := json.Marshal(map[string]any{"status": status})
 	is.New(t).NoErr(err)
-	y.kubectl(t, "", "patch", "elementalhost", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", string(patch))
+	y.kubectl(t, "", "patch", "elementalhost", name, "-n", y.namespace, "--subresource=status", "--type=merge", "-p", string(patch))
 }
 
 func (y yard) Say(t *testing.T, name string, phase core.Phase, conditions ...core.Condition) {
@@ -161,15 +195,31 @@ func (y yard) Say(t *testing.T, name string, phase core.Phase, conditions ...cor
 			ObservedGeneration: c.Generation, LastTransitionTime: metav1.Now(),
 		})
 	}
-	y.status(t, name, y.namespace, status)
+	y.status(t, name, status)
 }
 
-func (y yard) Document(t *testing.T, name string) string {
+func (y yard) Document(t *testing.T, kind core.Kind, name string) string {
 	t.Helper()
-	return y.kubectl(t, "", "get", "elementalhost", name, "-n", y.namespace, "-o", "jsonpath={.spec.osVersionManagement}")
+	return y.kubectl(t, "", "get", "elemental"+string(kind), name, "-n", y.namespace, "-o", "jsonpath={.spec.osVersionManagement}")
 }
 
 func (y yard) Delete(t *testing.T, name string) {
 	t.Helper()
 	y.kubectl(t, "", "delete", "elementalhost", name, "-n", y.namespace)
+}
+
+func (y yard) Happen(t *testing.T, name string, event ports.Event) {
+	t.Helper()
+	kind := "Normal"
+	if event.Warning {
+		kind = "Warning"
+	}
+	object, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Event", "type": kind, "reason": event.Reason, "message": event.Message, "count": event.Count,
+		"lastTimestamp":  event.Last.Format(time.RFC3339),
+		"involvedObject": map[string]any{"kind": "ElementalHost", "name": name, "namespace": y.namespace},
+		"metadata":       map[string]any{"generateName": name + "-", "namespace": y.namespace},
+	})
+	is.New(t).NoErr(err)
+	y.kubectl(t, string(object), "create")
 }

@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
-	"elemental/adapters/kubernetes/api/v1beta1"
 	"elemental/core"
 	"elemental/ports"
 )
@@ -21,25 +20,40 @@ import (
 // errSeen ends a watch in which enough was seen.
 var errSeen = errors.New("enough was seen")
 
-// Follow watches one host. The reflector lists, watches, and connects again with a back-off.
-func (c *Client) Follow(ctx context.Context, name string, seen func(ports.Host) bool) error {
-	// A host that may not be read, or is not there, is an error at once.
-	host, err := c.Get(ctx, name)
+// Follow watches what is selected. The reflector lists, watches, and connects again with a back-off.
+func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen func(ports.Target) bool) error {
+	// What may not be read, or is not there, is an error at once.
+	targets, err := c.List(ctx, selection)
 	if err != nil {
 		return err
 	}
-	if !seen(host) {
-		return nil
+	options, err := optionsOf(selection)
+	if err != nil {
+		return err
 	}
 	watching, enough := context.WithCancelCause(ctx)
 	defer enough(nil)
-	gone := ports.Host{Namespace: c.namespace, Name: name, Standing: core.Standing{Gone: true}}
-	sight := &sight{gone: gone, seen: seen, enough: func() { enough(errSeen) }}
+	sight := &sight{
+		kind: kindOf(selection.Kind), of: selection, seen: seen, enough: func() { enough(errSeen) },
+		shown: map[cache.ObjectName]string{},
+	}
+	for _, t := range targets {
+		sight.show(t, "")
+	}
+	if sight.ended {
+		return nil
+	}
 	// What the reflector logs of a cluster that is away is for programs that run for ever.
 	quiet := klog.NewContext(watching, logr.Discard())
-	one := cache.NewListWatchFromClient(c.hosts, resource, c.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, name))
-	cache.NewReflectorWithOptions(one, &v1beta1.ElementalHost{}, sight, cache.ReflectorOptions{
-		Name: resource, MinWatchTimeout: 10 * time.Minute,
+	namespace := c.namespace
+	if selection.Everywhere {
+		namespace = metav1.NamespaceAll
+	}
+	some := cache.NewFilteredListWatchFromClient(c.objects, sight.kind.resource, namespace, func(o *metav1.ListOptions) {
+		o.LabelSelector, o.FieldSelector = options.LabelSelector, options.FieldSelector
+	})
+	cache.NewReflectorWithOptions(some, sight.kind.object(), sight, cache.ReflectorOptions{
+		Name: sight.kind.resource, MinWatchTimeout: 10 * time.Minute,
 	}).RunWithContext(quiet)
 	if errors.Is(context.Cause(watching), errSeen) {
 		return nil
@@ -47,50 +61,94 @@ func (c *Client) Follow(ctx context.Context, name string, seen func(ports.Host) 
 	return ctx.Err()
 }
 
-// sight is a store of one object that shows each version of it, and keeps none.
+// sight is a store that shows each version of each object, and keeps nothing but their names and versions.
 type sight struct {
-	gone   ports.Host
-	seen   func(ports.Host) bool
+	kind   kind
+	of     ports.Selection
+	seen   func(ports.Target) bool
 	enough func()
 
 	mutex sync.Mutex
+	shown map[cache.ObjectName]string // the resource versions of what is there
 	ended bool
 }
 
-func (s *sight) show(host ports.Host) {
+// show shows an object, unless this very version of it was shown before.
+func (s *sight) show(t ports.Target, version string) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if !s.ended && !s.seen(host) {
+	name := cache.NewObjectName(t.Namespace, t.Name)
+	before, known := s.shown[name]
+	switch {
+	case t.Gone && version == "": // It is not merely being deleted.
+		delete(s.shown, name)
+	case known && before == version && version != "":
+		return
+	default:
+		s.shown[name] = version
+	}
+	if !s.ended && !s.seen(t) {
 		s.ended = true
 		s.enough()
 	}
 }
 
-// Add shows a host.
-func (s *sight) Add(object any) error {
-	host, ok := object.(*v1beta1.ElementalHost)
+// Add shows an object.
+func (s *sight) Add(item any) error {
+	o, ok := item.(object)
 	if !ok {
-		return fmt.Errorf("following host %s: the cluster sent a %T", s.gone.Name, object)
+		return fmt.Errorf("following the cluster's %s: it sent a %T", s.kind.resource, item)
 	}
-	s.show(hostOf(host))
+	if len(s.of.Names) == 0 || slices.Contains(s.of.Names, o.GetName()) {
+		s.show(s.kind.target(o, s.of.Objects), o.GetResourceVersion())
+	}
 	return nil
 }
 
-// Update shows a host.
-func (s *sight) Update(object any) error { return s.Add(object) }
+// Update shows an object.
+func (s *sight) Update(item any) error { return s.Add(item) }
 
-// Delete shows that the host is gone.
-func (s *sight) Delete(any) error {
-	s.show(s.gone)
+// Delete shows that an object is gone.
+func (s *sight) Delete(item any) error {
+	name, err := cache.DeletionHandlingObjectToName(item)
+	if err != nil {
+		return fmt.Errorf("following the cluster's %s: %w", s.kind.resource, err)
+	}
+	s.gone(name)
 	return nil
 }
 
-// Replace shows the host as a new list has it.
-func (s *sight) Replace(list []any, _ string) error {
-	if len(list) == 0 {
-		return s.Delete(nil)
+func (s *sight) gone(name cache.ObjectName) {
+	if len(s.of.Names) == 0 || slices.Contains(s.of.Names, name.Name) {
+		s.show(ports.Target{Namespace: name.Namespace, Name: name.Name, Standing: core.Standing{Kind: s.of.Kind, Gone: true}}, "")
 	}
-	return s.Add(list[0])
+}
+
+// Replace shows the objects as a new list has them, and that those are gone that it has not.
+func (s *sight) Replace(items []any, _ string) error {
+	there := map[cache.ObjectName]bool{}
+	for _, item := range items {
+		name, err := cache.ObjectToName(item)
+		if err != nil {
+			return fmt.Errorf("following the cluster's %s: %w", s.kind.resource, err)
+		}
+		there[name] = true
+		if err := s.Add(item); err != nil {
+			return err
+		}
+	}
+	s.mutex.Lock()
+	var lost []cache.ObjectName
+	for name := range s.shown {
+		if !there[name] {
+			lost = append(lost, name)
+		}
+	}
+	s.mutex.Unlock()
+	for _, name := range lost {
+		s.gone(name)
+	}
+	return nil
 }
 
 // Resync has nothing to do.

@@ -90,6 +90,10 @@ type OSVersionStatus struct {
 	// +optional
 	Armed bool `json:"armed,omitempty"`
 
+	// retry is the value of the retry annotation that the outcome speaks of, or its sha256 if that is shorter.
+	// +optional
+	Retry string `json:"retry,omitempty"`
+
 	// lastAttemptTime is when staging last began.
 	// +optional
 	LastAttemptTime *metav1.Time `json:"lastAttemptTime,omitempty"`
@@ -186,6 +190,12 @@ type SystemStatus struct {
 	// plugin is the OS plugin that the agent uses.
 	// +optional
 	Plugin string `json:"plugin,omitempty"`
+
+	// pluginSchema is the JSON Schema of osVersionManagement that the plugin publishes, as text. Whoever asks for
+	// an OS version can hold it against the schema before the host does.
+	// +optional
+	// +kubebuilder:validation:MaxLength=65536
+	PluginSchema string `json:"pluginSchema,omitempty"`
 }
 
 // ElementalHost is a machine that runs the agent.
