@@ -31,7 +31,7 @@ func TestServesBuiltins(t *testing.T) {
 		is.True(strings.HasPrefix(out, `{"result":{"name":"`+name+`","protocols":["elemental.io/plugin/v1"],"verbs":["describe","observe",`))
 		is.Equal(strings.Count(out, "\n"), 1)
 	}
-	is.Equal(Names(), []string{"dummy", "image"})
+	is.Equal(Names(), []string{"dummy", "image", "packages"})
 }
 
 func TestUsage(t *testing.T) {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"elemental/adapters/plugin"
 	"elemental/adapters/plugin/dummy"
+	"elemental/adapters/plugin/packages"
 	hostos "elemental/modes/os"
 	"elemental/ports"
 )
@@ -19,8 +21,9 @@ type opener func(workDir string) (ports.Plugin, error)
 // builtins are the plugins that this program serves itself.
 func builtins() map[string]opener {
 	return map[string]opener{
-		"dummy": func(workDir string) (ports.Plugin, error) { return dummy.New(workDir), nil },
-		"image": func(string) (ports.Plugin, error) { return hostos.OpenPlugin(hostos.ConfigPath) },
+		"dummy":    func(workDir string) (ports.Plugin, error) { return dummy.New(workDir), nil },
+		"image":    func(string) (ports.Plugin, error) { return hostos.OpenPlugin(hostos.ConfigPath) },
+		"packages": func(workDir string) (ports.Plugin, error) { return packages.New(workDir, os.Stderr), nil },
 	}
 }
 

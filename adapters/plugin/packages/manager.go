@@ -99,4 +99,3 @@ type plan struct {
 	Hold       map[string]string // what nobody is to change, by name the version; whatever else Elemental held is let go
 	Refreshed  bool              // the repositories were asked just now: else a message may advise refresh: true
 }
-
