@@ -162,8 +162,11 @@ func TestFailuresEndAfterTheirAttempts(t *testing.T) {
 		b.plugin.Fail(core.VerbStage, nil)
 		b.after(24 * time.Hour)
 		b.Equal(len(b.plugin.Done()), 0) // It is over until the user asks for something else, or anew.
+		b.Equal(b.last().OSVersion.Retry, "")
+		b.Equal(string(b.last().Schema), `{"type":"object"}`)
 		b.cluster.Wish(func(w *ports.Wish) { w.Retry = "again" })
 		b.after(time.Second)
+		b.Equal(b.last().OSVersion.Retry, "again") // Whoever waits can tell this outcome from the one before.
 		b.Equal(b.restarts.Load(), int64(1))
 	})
 }

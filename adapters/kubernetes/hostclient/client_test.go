@@ -106,6 +106,7 @@ func TestCluster(t *testing.T) {
 		}
 	})
 	t.Run("leaves what the controller says", func(t *testing.T) { leavesTheControllersWord(t, p) })
+	t.Run("publishes its plugin's schema", func(t *testing.T) { publishesSchema(t, p) })
 	t.Run("renews the lease that the controller made", func(t *testing.T) { renewsTheLease(t, p) })
 }
 
@@ -124,6 +125,24 @@ func leavesTheControllersWord(t *testing.T, p *plane) {
 	types := p.run(t, "get", "elementalhost", "shared", "-o", "jsonpath={.status.conditions[*].type}")
 	is.True(strings.Contains(types, "Ready"))
 	is.True(strings.Contains(types, core.OSVersionReady))
+}
+
+func publishesSchema(t *testing.T, p *plane) {
+	is := is.New(t)
+	p.apply(t, `{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHost","metadata":{"name":"publisher","namespace":"default"},"spec":{}}`)
+	client, err := hostclient.New(p.AdminKubeconfig(), "default", "publisher")
+	is.NoErr(err)
+	for _, c := range []struct{ schema, shown string }{
+		{"{\n  \"type\": \"object\"\n}", `{"type":"object"}`},
+		{"{ that is no JSON", ""},
+		{`{"description":"` + strings.Repeat("x", 64<<10) + `"}`, ""}, // more than the object may carry
+		{"", ""},
+	} {
+		report := portstest.Saying("spoken", core.OSVersionReady)
+		report.Plugin, report.Schema = "image", []byte(c.schema)
+		is.NoErr(client.Report(t.Context(), report))
+		is.Equal(p.run(t, "get", "elementalhost", "publisher", "-o", "jsonpath={.status.system.pluginSchema}"), c.shown)
+	}
 }
 
 func renewsTheLease(t *testing.T, p *plane) {
