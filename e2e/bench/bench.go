@@ -50,8 +50,8 @@ rules:
 `
 
 // newBench starts a cluster with the controller. What it returns is to be closed, even after an error.
-func newBench(ctx context.Context, idle time.Duration) (*bench, error) {
-	b := &bench{figures: newFigures(os.Stdout, os.Stderr), idleFor: idle}
+func newBench(ctx context.Context, wanted selection, idle time.Duration) (*bench, error) {
+	b := &bench{figures: newFigures(os.Stdout, os.Stderr, wanted), idleFor: idle}
 	var err error
 	if b.folder, err = os.MkdirTemp("", "elemental-bench-"); err != nil {
 		return b, fmt.Errorf("making the folder of the benchmark: %w", err)

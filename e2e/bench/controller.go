@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	manyHosts    = 1000
 	manyMachines = 100 // of which each has one of the hosts
 	atOnce       = 16  // requests of this program at the same time
+
+	renewal = 5 * time.Minute // in which each agent renews its Lease once
 )
 
 func hostName(i int) string    { return fmt.Sprintf("host-%04d", i) }
@@ -46,6 +49,7 @@ func (b *bench) scale(ctx context.Context) error {
 		return err
 	}
 	b.figure("lease_1000_s", time.Since(began).Seconds(), "from the creation of the first of %d ElementalHosts, %d at a time, until the controller has made the Lease of each and it is renewed once", manyHosts, atOnce)
+	b.keepRenewing(ctx)
 	b.now("reports as the agents of %d hosts", manyHosts)
 	watcher, err := b.beginWatch(ctx, scaleNamespace, "")
 	if err != nil {
@@ -76,27 +80,58 @@ func (b *bench) scale(ctx context.Context) error {
 	return b.awaitForwarded(ctx, 0)
 }
 
+// rest is how long a controller has nothing to do before its memory is read.
+const rest = 30 * time.Second
+
+// takeOneHost measures a controller that has only the idle agent's host.
+func (b *bench) takeOneHost(ctx context.Context) error {
+	i, err := b.idle(ctx)
+	if err != nil {
+		return err
+	}
+	known, err := b.Cluster.Kubectl(ctx, "get", "elementalhosts", "--all-namespaces", "-o", "name")
+	if err != nil {
+		return err
+	}
+	if count := len(strings.Fields(known)); count != 1 {
+		return fmt.Errorf("there are %d hosts, and not one", count)
+	}
+	b.now("lets the controller rest")
+	if err := until(ctx, i.ready.Add(rest)); err != nil {
+		return err
+	}
+	m, err := b.memoryOfController()
+	if err != nil {
+		return err
+	}
+	b.figure("controller_rss_mib_1_host", mebibytes(m.resident), "VmRSS with one host, whose agent was ready at least %s ago, of which RssAnon is %s MiB; its peak was %s MiB", rest, number(mebibytes(m.anonymous)), number(mebibytes(m.peak)))
+	return nil
+}
+
 // takeController measures a controller that has many hosts.
 func (b *bench) takeController(ctx context.Context) error {
 	if err := b.scale(ctx); err != nil {
 		return err
 	}
-	const rest = 30 * time.Second
 	b.now("lets the controller rest")
 	if err := until(ctx, time.Now().Add(rest)); err != nil {
 		return err
 	}
-	pid, err := child("controller")
+	m, err := b.memoryOfController()
 	if err != nil {
 		return err
 	}
-	m, err := memoryOf(pid)
-	if err != nil {
-		return err
-	}
-	b.figure("controller_rss_mib", mebibytes(m.resident), "VmRSS with %d hosts and %d machines, %s after the last change; its peak was %s MiB", manyHosts, manyMachines, rest, number(mebibytes(m.peak)))
+	b.figure("controller_rss_mib_1000_hosts", mebibytes(m.resident), "VmRSS with %d hosts, simulated by full reports of status and by Leases renewed every %s, and %d machines, %s after the last other change; its peak was %s MiB", manyHosts, renewal, manyMachines, rest, number(mebibytes(m.peak)))
 	b.figure("controller_anon_mib", mebibytes(m.anonymous), "RssAnon of the same process at the same time: what is not a part of the program's file")
 	return b.takeForwarding(ctx)
+}
+
+func (b *bench) memoryOfController() (memory, error) {
+	pid, err := child("controller")
+	if err != nil {
+		return memory{}, err
+	}
+	return memoryOf(pid)
 }
 
 // takeForwarding changes all machines at once.
@@ -167,11 +202,15 @@ func (b *bench) createMachine(ctx context.Context, i int) error {
 	})
 }
 
-// reportAsAgent applies the status that the agent of a host without a wish reports.
+// reportAsAgent applies the status that the agent of a host reports which has all there is to report, but for
+// failures.
 func (b *bench) reportAsAgent(ctx context.Context, name string) error {
 	now := metav1.Now()
 	condition := func(kind, reason, message string) metav1.Condition {
 		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: message, ObservedGeneration: 1, LastTransitionTime: now}
+	}
+	version := func(name string) *v1beta1.Version {
+		return &v1beta1.Version{Reference: "oci://registry.example/system:" + name, Version: name, Digest: "sha256:" + strings.Repeat("4", 64)}
 	}
 	body, err := json.Marshal(map[string]any{
 		"apiVersion": v1beta1.GroupVersion.String(), "kind": "ElementalHost",
@@ -181,12 +220,13 @@ func (b *bench) reportAsAgent(ctx context.Context, name string) error {
 			Conditions: []metav1.Condition{
 				condition("RegistrationReady", "Registered", ""), condition("InstallationReady", "Installed", ""),
 				condition("BootstrapReady", "Bootstrapped", ""),
-				condition("OSVersionReady", "NothingRequested", "no OS version is requested; v1.2.3 runs"),
+				condition("OSVersionReady", "Applied", "the requested OS version v1.2.3 runs and was found healthy"),
 			},
-			OSVersion: &v1beta1.OSVersionStatus{Booted: &v1beta1.Version{
-				Reference: "oci://registry.example/system:v1.2.3", Version: "v1.2.3",
-				Digest: "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-			}},
+			OSVersion: &v1beta1.OSVersionStatus{
+				Outcome: "Applied", Attempts: 1, LastAttemptTime: &now,
+				Requested: strings.Repeat("7", 64), Applied: strings.Repeat("7", 64),
+				Booted: version("v1.2.3"), Previous: version("v1.2.2"),
+			},
 			System: &v1beta1.SystemStatus{
 				BootID: "0c5f7d4c-0a4c-4f8e-9b7e-" + name, MachineID: "3f1d6f6b0d7c4d5c8a55f1c5b4a3f2e1", OSImage: "Debian GNU/Linux 12 (bookworm)",
 				KernelVersion: "6.1.0-30-amd64", Architecture: "amd64", AgentVersion: "v0.1.0", Plugin: "image",
@@ -218,6 +258,19 @@ func (b *bench) renewLease(ctx context.Context, name string) error {
 			return fmt.Errorf("waiting until the controller makes the Lease of host %s: %w", name, err)
 		}
 	}
+}
+
+// keepRenewing renews one Lease after the other, as so many agents do, until the benchmark ends.
+func (b *bench) keepRenewing(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	var over sync.WaitGroup
+	over.Go(func() {
+		for i := 0; until(ctx, time.Now().Add(renewal/manyHosts)) == nil; i++ {
+			// An agent tries again later as well.
+			_ = b.renewLease(ctx, hostName(i%manyHosts))
+		}
+	})
+	b.later(func() { stop(); over.Wait() })
 }
 
 // each calls do for 0 to count-1, some at a time, and returns the first error.

@@ -14,6 +14,7 @@ import (
 // figures prints what was measured, and now and then what is being measured.
 type figures struct {
 	out, progress io.Writer
+	wanted        selection
 
 	mu    sync.Mutex
 	doing string
@@ -25,8 +26,8 @@ type figures struct {
 // progressEvery is how often a reader is told that all is well.
 const progressEvery = 5 * time.Second
 
-func newFigures(out, progress io.Writer) *figures {
-	f := &figures{out: out, progress: progress, since: time.Now(), doing: "starts", stop: make(chan struct{})}
+func newFigures(out, progress io.Writer, wanted selection) *figures {
+	f := &figures{out: out, progress: progress, wanted: wanted, since: time.Now(), doing: "starts", stop: make(chan struct{})}
 	f.over.Go(func() {
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
@@ -60,8 +61,12 @@ func (f *figures) now(format string, args ...any) {
 // skip says which figure is not taken, and why.
 func (f *figures) skip(what string, why error) { f.now("skips %s: %v", what, why) }
 
-// figure prints a measured value and how it was taken. The machine's load belongs to it: others work on it, too.
+// figure prints a measured value and how it was taken, if it is wanted. The machine's load belongs to it: others
+// work on it, too.
 func (f *figures) figure(name string, value float64, format string, args ...any) {
+	if !f.wanted.figure(name) {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fmt.Fprintf(f.out, "%-32s %9s  %s; load average %s\n", name, number(value), fmt.Sprintf(format, args...), load())

@@ -21,6 +21,7 @@ const idleHost = "idle"
 type idler struct {
 	process *hosts.Process
 	ready   time.Time
+	began   chan work // what it had used when it had settled
 }
 
 // settled is how long after an agent is ready its first words are over.
@@ -36,8 +37,22 @@ func (b *bench) idle(ctx context.Context) (*idler, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.idler = &idler{process: process, ready: time.Now()}
-	return b.idler, nil
+	i := &idler{process: process, ready: time.Now(), began: make(chan work, 1)}
+	pid, err := pidOfAgent(process)
+	if err != nil {
+		return nil, err
+	}
+	go func() { // Other parts are taken meanwhile.
+		defer close(i.began)
+		if until(ctx, i.ready.Add(settled)) != nil {
+			return
+		}
+		if w, err := workOf(pid); err == nil {
+			i.began <- w
+		}
+	}()
+	b.idler = i
+	return i, nil
 }
 
 // beginIdle lets the agent run while other things are measured.
@@ -66,14 +81,18 @@ func (b *bench) takeMemory(ctx context.Context) error {
 }
 
 func memoryOfAgent(process *hosts.Process) (memory, error) {
-	pid, err := child("agent", filepath.Join(filepath.Dir(process.WorkDir()), "agent.yaml"))
+	pid, err := pidOfAgent(process)
 	if err != nil {
 		return memory{}, err
 	}
 	return memoryOf(pid)
 }
 
-// endIdle counts what the agent asked of the API server since it had settled.
+func pidOfAgent(process *hosts.Process) (int, error) {
+	return child("agent", filepath.Join(filepath.Dir(process.WorkDir()), "agent.yaml"))
+}
+
+// endIdle tells what the agent did, and asked of the API server, since it had settled.
 func (b *bench) endIdle(ctx context.Context) error {
 	i := b.idler
 	if i == nil {
@@ -86,6 +105,9 @@ func (b *bench) endIdle(ctx context.Context) error {
 		return err
 	}
 	if err := i.process.Trouble(); err != nil {
+		return err
+	}
+	if err := b.tellWork(i); err != nil {
 		return err
 	}
 	to = time.Now()
@@ -101,6 +123,31 @@ func (b *bench) endIdle(ctx context.Context) error {
 	b.figure("idle_requests_per_minute", float64(total)/to.Sub(from).Minutes(),
 		"by the API server's audit log of the agent's user, %s from a minute after it was ready: %s", to.Sub(from).Round(time.Second),
 		strings.Join(append(words, fmt.Sprintf("%d in all", total)), ", "))
+	return nil
+}
+
+// tellWork prints what the idle agent has used since it had settled.
+func (b *bench) tellWork(i *idler) error {
+	began, settled := <-i.began
+	if !settled {
+		return fmt.Errorf("the idle agent ended before it was a minute old")
+	}
+	pid, err := pidOfAgent(i.process)
+	if err != nil {
+		return err
+	}
+	now, err := workOf(pid)
+	if err != nil {
+		return err
+	}
+	w := now.since(began)
+	plugins := "no plugin process was started"
+	if w.childFaults > 0 {
+		plugins = fmt.Sprintf("%s ms went to plugin processes", number(milliseconds(w.children)))
+	}
+	b.figure("agent_cpu_s_per_hour", (w.own+w.children).Seconds()/w.at.Hours(),
+		"an agent with the plugin dummy, by its CPU clock and the times of its ended children in /proc/PID/stat, %s from a minute after it was ready: %s ms of its own, in which its threads woke %d times; %s",
+		w.at.Round(time.Second), number(milliseconds(w.own)), w.wakes, plugins)
 	return nil
 }
 
