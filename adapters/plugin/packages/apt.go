@@ -2,7 +2,6 @@ package packages
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +17,8 @@ type apt struct {
 	programs programs
 	root     string   // where the system lies; "/" but in tests
 	options  []string // for apt in another root; nil but in tests
-	dpkg     []string // the same for dpkg
+	admin    []string // the same for dpkg-query
+	dpkg     []string // and for dpkg
 }
 
 func newApt(run programs) manager { return &apt{programs: run, root: "/"} }
@@ -83,27 +83,30 @@ func (a *apt) Repair(ctx context.Context, report report) error {
 	if ctx.Err() != nil || retryable(err) {
 		return err
 	}
-	needed, unsure := a.needsFix(ctx)
-	if !needed {
-		return errors.Join(err, unsure)
+	have, unsure := a.Inventory(ctx, nil)
+	if unsure != nil {
+		return unsure
 	}
-	return a.call(ctx, a.aptGet("--no-remove", "--fix-broken", "install"), stepRepairing, report, false)
+	check := a.aptGet("check")
+	check.Status = func(string) {}
+	_, unmet := a.programs.ask(ctx, check)
+	again := unpackedInPart(have)
+	if unmet == nil && len(again) == 0 {
+		return err
+	}
+	// What was killed while it was unpacked is fetched again, and so is what others want.
+	return a.call(ctx, a.aptGet(append([]string{"--no-remove", "--fix-broken", "--reinstall", "install", "--"}, again...)...), stepRepairing, report, false)
 }
 
-// needsFix says whether packages must be fetched to mend what is there: for want of another package, or because one
-// was killed while it was unpacked.
-func (a *apt) needsFix(ctx context.Context) (bool, error) {
-	have, err := a.Inventory(ctx, nil)
-	if err != nil {
-		return false, err
+// unpackedInPart are the packages that only another unpacking mends.
+func unpackedInPart(have inventory) []string {
+	var names []string
+	for _, what := range have.Broken {
+		if name, found := strings.CutSuffix(what, " is "+damaged); found {
+			names = append(names, name)
+		}
 	}
-	if slices.ContainsFunc(have.Broken, func(what string) bool { return strings.HasSuffix(what, damaged) }) {
-		return true, nil
-	}
-	c := a.aptGet("check")
-	c.Status = func(string) {}
-	_, err = a.programs.ask(ctx, c)
-	return err != nil && ctx.Err() == nil, ctx.Err()
+	return names
 }
 
 // Refresh asks all repositories what they have.
@@ -174,7 +177,7 @@ func transaction(p plan) []string {
 		verb = "upgrade"
 	}
 	// A version that is pinned may be older, and what an administrator holds by hand is not what the cluster asks for.
-	return append([]string{"--with-new-pkgs", "--fix-broken", "--allow-downgrades", "--allow-change-held-packages", verb, "--"}, wanted...)
+	return append([]string{"-o", "APT::Get::Upgrade-Allow-New=true", "--fix-broken", "--allow-downgrades", "--allow-change-held-packages", verb, "--"}, wanted...)
 }
 
 // simulate refuses a transaction that would remove what the plan does not name.

@@ -30,6 +30,8 @@ func differences(r request, have inventory, same func(installed, asked string) b
 	for _, name := range r.Remove {
 		if installed := have.Installed[name]; len(installed) > 0 {
 			all = append(all, fmt.Sprintf("%s %s is still installed", name, strings.Join(installed, " and ")))
+		} else if slices.Contains(have.Partial, name) {
+			all = append(all, name+" is not wholly gone")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.Held)) {
@@ -58,7 +60,7 @@ func planFor(r request, have inventory, same func(installed, asked string) bool)
 		}
 	}
 	for _, name := range r.Remove {
-		if len(have.Installed[name]) > 0 {
+		if len(have.Installed[name]) > 0 || slices.Contains(have.Partial, name) {
 			p.Remove = append(p.Remove, name)
 		}
 	}

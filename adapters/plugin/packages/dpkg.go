@@ -18,7 +18,7 @@ import (
 // Inventory asks dpkg for all packages, which is one reading of one file.
 func (a *apt) Inventory(ctx context.Context, names []string) (inventory, error) {
 	const format = "${Package}\t${Architecture}\t${db:Status-Abbrev}\t${Version}\t${Provides}\n"
-	args := slices.Concat([]string{"dpkg-query"}, a.dpkg, []string{"--show", "--showformat=" + format})
+	args := slices.Concat([]string{"dpkg-query"}, a.admin, []string{"--show", "--showformat=" + format})
 	result, err := a.programs.ask(ctx, program.Command{Args: args})
 	if err != nil {
 		return inventory{}, err
@@ -45,6 +45,11 @@ func readInventory(text string, names []string) (inventory, error) {
 		name, architecture, status, version := fields[0], fields[1], fields[2], fields[3]
 		if wrong := dpkgTrouble(status); wrong != "" {
 			have.Broken = append(have.Broken, name+" is "+wrong)
+			for _, asked := range []string{name, name + ":" + architecture} {
+				if slices.Contains(names, asked) {
+					have.Partial = append(have.Partial, asked)
+				}
+			}
 		}
 		if status[1] != 'i' {
 			continue

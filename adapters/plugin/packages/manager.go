@@ -80,6 +80,9 @@ type inventory struct {
 	// Installed holds, by each name that was asked about and is wholly installed, its versions: more than one where
 	// the tool keeps several side by side. A name that only other packages provide has the versions of those.
 	Installed map[string][]string
+	// Partial are those of the names asked about that are neither wholly there nor wholly gone. A tool that knows no
+	// such state leaves it empty.
+	Partial []string
 	// Held holds, by name, the versions at which Elemental itself holds packages now, whether asked about or not.
 	// Nil, and not empty, where the tool has no means to hold any: then nothing is missing.
 	Held map[string]string
