@@ -73,7 +73,7 @@ func FuzzLayer(f *testing.F) {
 	})
 }
 
-// FuzzWish reads requests that others wrote: each is understood, or refused with the field at fault.
+// FuzzWish reads requests that others wrote, and that no schema has seen: each is understood, or refused.
 func FuzzWish(f *testing.F) {
 	for _, seed := range []string{
 		`{"osVersion":{"imageUri":"oci://r/x:1","debug":true,"upgradeRecovery":false,"digest":"sha256:00"}}`,
@@ -83,11 +83,8 @@ func FuzzWish(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
-		want, err := readWish(document)
+		_, err := readWish(document)
 		if err == nil {
-			if want != nil && want.ImageURI == "" {
-				t.Fatal("a wish for no image")
-			}
 			return
 		}
 		var failure core.Failure

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"elemental/adapters/plugin/schema"
 	"elemental/core"
 	"elemental/ports"
 )
@@ -43,6 +44,7 @@ type Runner struct {
 	mutex     sync.Mutex
 	known     identity // whose description is kept
 	described ports.Description
+	schema    *schema.Schema // nil: it publishes none that can be used
 }
 
 // NewRunner returns a runner for a plugin, which need not be there yet: it is looked up at every call.
@@ -103,6 +105,12 @@ func (r *Runner) call(ctx context.Context, verb core.Verb, request ports.Request
 	if !has(of, verb) {
 		return nil, of, unsupported(r.config.Name, verb, of)
 	}
+	// A wrong field costs no start of the plugin.
+	if accepts := r.accepts(); accepts != nil && reads(verb, request) {
+		if err := accepts.Check(request.OSVersion); err != nil {
+			return nil, of, err
+		}
+	}
 	result, err := r.run(ctx, e, verb, request, progress)
 	return result, of, err
 }
@@ -129,8 +137,21 @@ func (r *Runner) describe(ctx context.Context, e *executable) (ports.Description
 		return ports.Description{}, broken("PluginProtocolUnknown", "the plugin %q speaks %s, and this agent speaks %s: install versions of the two that fit",
 			r.config.Name, clip(strings.Join(append(d.Protocols, "no protocol")[:max(1, len(d.Protocols))], ", "), maxName), Protocol)
 	}
-	r.known, r.described = id, d
+	r.known, r.described, r.schema = id, d, nil
+	if len(d.Schema) > 0 {
+		// A schema is a help: a plugin whose schema can't be used checks its requests itself.
+		if r.schema, err = schema.Compile(d.Schema); err != nil {
+			r.log.Warn("the plugin publishes a schema that can't be used; requests are checked by the plugin alone", slog.Any("error", err))
+		}
+	}
 	return d, nil
+}
+
+// accepts returns the schema of the plugin that described itself last.
+func (r *Runner) accepts() *schema.Schema {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.schema
 }
 
 // request writes what the plugin reads.

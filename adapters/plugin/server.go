@@ -13,7 +13,7 @@ import (
 	"elemental/ports"
 )
 
-// Serve answers the one request on stdin, as a plugin executable does. Open is given the plugin's work
+// Serve answers the one request on stdin, as a plugin executable does, with a plugin that is Checked. Open is given the plugin's work
 // dir. The error says that no answer could be given; a verb that failed is an answer.
 func Serve(ctx context.Context, stdin io.Reader, stdout io.Writer, open func(workDir string) (ports.Plugin, error)) error {
 	s := &server{out: json.NewEncoder(stdout)}
@@ -52,6 +52,7 @@ func (s *server) serve(ctx context.Context, stdin io.Reader, open func(string) (
 	if err != nil {
 		return nil, err
 	}
+	plugin = Checked(plugin)
 	out := ports.Request{Host: in.Host, OSVersion: in.Input.OSVersionManagement}
 	// The hash is made anew from the document, so that the two can't differ.
 	if out.Hash, err = core.HashRequest(out.OSVersion); err != nil {

@@ -1,7 +1,6 @@
 package hostos
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,10 +24,14 @@ func upgradeCommand(config cli.Flag) *cli.Command {
 				return cli.Exit("name the image, such as oci://my-registry/my-image:v2", 2)
 			}
 			return byHand(c, func(d deployments) error {
-				if err := d.stage(c.Context, c.Args().First(), printProgress(c.App.ErrWriter)); err != nil {
+				request, err := requestFor(c.Args().First())
+				if err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(c.App.Writer, "%s is staged: it runs from the next restart on\n", c.Args().First())
+				if err := d.stage(c.Context, request, printProgress(c.App.ErrWriter)); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(c.App.Writer, "%s is staged: it runs from the next restart on\n", c.Args().First())
 				return err
 			})
 		},
@@ -82,12 +85,10 @@ func byHand(c *cli.Context, do func(deployments) error) error {
 	return do(d)
 }
 
-func (d deployments) stage(ctx context.Context, image string, progress func(ports.Progress)) error {
+// requestFor asks for an image, and for nothing else.
+func requestFor(image string) (ports.Request, error) {
 	document, err := json.Marshal(map[string]any{"osVersion": map[string]string{"imageUri": image}})
-	if err != nil {
-		return err
-	}
-	return d.engine.Stage(ctx, ports.Request{OSVersion: document}, progress)
+	return ports.Request{OSVersion: document}, err
 }
 
 // printProgress writes a line when a step begins, and at each tenth of a long one.

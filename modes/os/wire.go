@@ -9,6 +9,8 @@ import (
 
 	"elemental/adapters/deploy"
 	"elemental/adapters/oci"
+	"elemental/adapters/plugin"
+	"elemental/core"
 	"elemental/ports"
 )
 
@@ -64,6 +66,10 @@ func (d deployments) status(ctx context.Context) (Status, error) {
 	}
 	status.assign()
 	return status, nil
+}
+
+func (d deployments) stage(ctx context.Context, request ports.Request, progress func(ports.Progress)) error {
+	return plugin.Checked(d.engine).Do(ctx, core.VerbStage, request, progress)
 }
 
 func (d deployments) confirm(ctx context.Context, patience time.Duration) error {

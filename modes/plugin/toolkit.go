@@ -1,0 +1,67 @@
+package plugin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// toolkitPath is where a host says how to drive its elemental-toolkit. Nothing remote changes it.
+const toolkitPath = "/etc/elemental/toolkit.yaml"
+
+// toolkitConfig says how to drive the elemental-toolkit.
+type toolkitConfig struct {
+	// Command is the path of the toolkit's own command.
+	Command string `yaml:"command"`
+	// StatePath is where the toolkit's state partition is mounted.
+	StatePath string `yaml:"statePath"`
+	// MinFreeMiB is how much room an upgrade needs there.
+	MinFreeMiB uint64 `yaml:"minFreeMiB"`
+	// Timeout is how long an upgrade may take.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// readToolkit reads the file over what holds where it says nothing, or is missing. An unknown field is an error,
+// since a mistyped one must not be a default.
+func readToolkit(path string, config toolkitConfig) (toolkitConfig, error) {
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return config, fmt.Errorf("reading how to drive the elemental-toolkit: %w", err)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	err = decoder.Decode(&config)
+	if err == nil {
+		if more := decoder.Decode(&struct{}{}); !errors.Is(more, io.EOF) {
+			err = errors.New("there must be one document, and nothing after it")
+		}
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = config.check()
+	}
+	if err != nil {
+		return config, fmt.Errorf("reading how to drive the elemental-toolkit, %s: %w", path, err)
+	}
+	return config, nil
+}
+
+func (c toolkitConfig) check() error {
+	switch {
+	case !filepath.IsAbs(c.Command):
+		return fmt.Errorf("command is %q: it must be a whole path, such as /usr/bin/elemental", c.Command)
+	case !filepath.IsAbs(c.StatePath):
+		return fmt.Errorf("statePath is %q: it must be a whole path, such as /run/initramfs/elemental-state", c.StatePath)
+	case c.MinFreeMiB > 1<<30:
+		return fmt.Errorf("minFreeMiB is %d: it must be at most %d", c.MinFreeMiB, 1<<30)
+	case c.Timeout <= 0:
+		return fmt.Errorf("timeout is %s: it must be more than nothing, such as 90m", c.Timeout)
+	}
+	return nil
+}
