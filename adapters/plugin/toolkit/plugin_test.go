@@ -1,0 +1,388 @@
+package toolkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"elemental/core"
+	"elemental/ports"
+)
+
+// bench is a host that was installed with the toolkit, whose command is a stand-in.
+type bench struct {
+	*testing.T
+	is      *is.I
+	folder  string // of the stand-in
+	run     string
+	boots   int
+	config  Config
+	booted  time.Time
+	running int
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{T: t, is: is.New(t), folder: t.TempDir(), run: t.TempDir(), booted: time.Now().Add(time.Hour)}
+	script, err := os.ReadFile("testdata/elemental")
+	b.is.NoErr(err)
+	b.is.NoErr(os.WriteFile(filepath.Join(b.folder, "elemental"), []byte(strings.Replace(string(script), "dir=DIR", "dir="+b.folder, 1)), 0o755))
+	b.is.NoErr(os.Mkdir(filepath.Join(b.folder, "snapshots"), 0o755))
+	b.write("snapshots/1", "            source: dir:///run/rootfsbase\n            labels:\n                reason: provisioning\n            date: \"2024-09-09T12:31:50Z\"\n")
+	b.write("active", "1\n")
+	b.config = Config{
+		WorkDir: t.TempDir(), File: "/etc/elemental/toolkit.yaml", Command: filepath.Join(b.folder, "elemental"), StatePath: b.folder, MinFree: 1,
+		Timeout: 20 * time.Second, RunPath: b.run, Cmdline: filepath.Join(b.folder, "cmdline"), Log: io.Discard,
+		Boot:  func() (string, error) { return fmt.Sprint("boot-", b.boots), nil },
+		Began: func() (time.Time, error) { return b.booted, nil },
+	}
+	b.restart(modeActive)
+	return b
+}
+
+func (b *bench) write(name, text string) {
+	b.Helper()
+	b.is.NoErr(os.WriteFile(filepath.Join(b.folder, name), []byte(text), 0o644))
+}
+
+func (b *bench) read(name string) string {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join(b.folder, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	b.is.NoErr(err)
+	return strings.TrimSpace(string(text))
+}
+
+// restart starts the host anew, in a mode that its boot loader has chosen.
+func (b *bench) restart(m mode, image ...string) {
+	b.Helper()
+	b.boots++
+	for _, other := range []mode{modeActive, modePassive, modeRecovery} {
+		b.is.NoErr(os.RemoveAll(filepath.Join(b.run, string(other)+"_mode")))
+	}
+	b.is.NoErr(os.WriteFile(filepath.Join(b.run, string(m)+"_mode"), []byte("1"), 0o644))
+	b.write("cmdline", "root=LABEL=COS_STATE "+strings.Join(image, "")+" elemental.mode="+string(m)+"\n")
+	if m == modeActive {
+		b.write("running", b.read("active"))
+	}
+}
+
+func (b *bench) fault(name string) {
+	b.Helper()
+	b.write("fault", name)
+}
+
+func (b *bench) request(tag string) ports.Request {
+	b.Helper()
+	document := []byte(`{"osVersion":{"imageUri":"oci://127.0.0.1:5000/os:` + tag + `"}}`)
+	hash, err := core.HashRequest(document)
+	b.is.NoErr(err)
+	return ports.Request{Host: "my-host", OSVersion: document, Hash: hash}
+}
+
+func (b *bench) observe(request ports.Request) core.View {
+	b.Helper()
+	o, err := New(b.config).Observe(b.Context(), request)
+	b.is.NoErr(err)
+	b.is.True(o.Installed)
+	return o.View
+}
+
+func (b *bench) do(verb core.Verb, request ports.Request) error {
+	return New(b.config).Do(b.Context(), verb, request, func(ports.Progress) {})
+}
+
+func (b *bench) stage(request ports.Request) error { return b.do(core.VerbStage, request) }
+
+func (b *bench) failure(err error) core.Failure {
+	b.Helper()
+	var f core.Failure
+	b.is.True(errors.As(err, &f))
+	b.Log(f)
+	return f
+}
+
+func TestUpgrade(t *testing.T) {
+	b := newBench(t)
+	b.is.Equal(b.observe(ports.Request{}).Verdict, core.VerdictSatisfied)
+	request := b.request("v2")
+	v := b.observe(request)
+	b.is.Equal(v.Verdict, core.VerdictOutdated)
+	b.is.Equal(v.Current, core.Version{Reference: "dir:///run/rootfsbase", Version: "snapshot 1"})
+
+	b.is.NoErr(b.stage(request))
+	b.is.Equal(b.read("asked"), "arguments upgrade\nELEMENTAL_POWEROFF=false\nELEMENTAL_REBOOT=false\nELEMENTAL_UPGRADE_RECOVERY=false\n"+
+		"ELEMENTAL_UPGRADE_SNAPSHOT_LABELS=correlationID="+request.Hash+"\nELEMENTAL_UPGRADE_SYSTEM=oci:127.0.0.1:5000/os:v2")
+	v = b.observe(request)
+	b.is.Equal(v.Verdict, core.VerdictStaged)
+	b.is.True(v.NeedsRestart)
+	b.is.Equal(v.Current.Version, "snapshot 1") // What the toolkit calls active does not run.
+	b.is.Equal(v.Staged.Version, "snapshot 2")
+
+	b.restart(modeActive)
+	v = b.observe(request)
+	b.is.Equal(v.Verdict, core.VerdictSatisfied)
+	b.is.Equal(v.Current.Reference, "oci://127.0.0.1:5000/os:v2")
+	b.is.Equal(v.Previous.Version, "snapshot 1")
+	b.is.NoErr(b.do(core.VerbConfirm, request))
+
+	// Renewed, the request is upgraded to anew.
+	b.is.NoErr(b.stage(request))
+	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged)
+	b.restart(modeActive)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
+}
+
+func TestRecoveryAndDebug(t *testing.T) {
+	b := newBench(t)
+	request := b.request("v2")
+	request.OSVersion = []byte(`{"osVersion":{"imageUri":"oci://r/os:v2","upgradeRecovery":true,"debug":true}}`)
+	b.is.NoErr(b.stage(request))
+	b.is.True(strings.Contains(b.read("asked"), "ELEMENTAL_UPGRADE_RECOVERY=true\n"))
+
+	b.restart(modeRecovery)
+	f := b.failure(b.stage(request))
+	b.is.Equal(f.Reason, ReasonInRecovery)
+}
+
+func TestFallback(t *testing.T) {
+	b := newBench(t)
+	b.is.NoErr(b.stage(b.request("v2")))
+	b.restart(modeActive)
+	bad := b.request("v3")
+	b.is.NoErr(b.stage(bad))
+	for _, image := range []string{"", "elemental.image=/.snapshots/2/snapshot.img"} {
+		b.restart(modePassive, image)
+		v := b.observe(bad)
+		b.is.Equal(v.Verdict, core.VerdictRolledBack)
+		b.is.Equal(v.Fallen.Reference, "oci://127.0.0.1:5000/os:v3")
+		b.is.Equal(v.Current.Reference, "oci://127.0.0.1:5000/os:v2")
+		b.is.True(strings.Contains(v.Detail, "passive"))
+	}
+	// With another active snapshot before it, the host is brought back to what it should start.
+	b.is.Equal(b.observe(b.request("v2")).Verdict, core.VerdictOutdated)
+
+	// Forgotten, it may be tried again, and fall again.
+	b.is.NoErr(b.do(core.VerbUnstage, bad))
+	b.is.Equal(b.observe(bad).Verdict, core.VerdictOutdated)
+	b.is.NoErr(b.stage(bad))
+	v := b.observe(bad)
+	b.is.Equal(v.Verdict, core.VerdictStaged) // It was upgraded from the passive one, which still runs.
+	b.is.Equal(v.Current.Version, "snapshot 2")
+	b.is.Equal(v.Staged.Version, "snapshot 4")
+	b.restart(modePassive, "elemental.image=@/.snapshots/2/snapshot")
+	b.is.Equal(b.observe(bad).Verdict, core.VerdictRolledBack)
+
+	// The recovery system is no version that anyone asked for.
+	b.restart(modeRecovery)
+	v = b.observe(bad)
+	b.is.Equal(v.Verdict, core.VerdictRolledBack)
+	b.is.Equal(v.Current, core.Version{Version: "the recovery system"})
+	b.is.True(strings.Contains(v.Detail, "recovery"))
+	b.is.Equal(b.observe(ports.Request{}).Verdict, core.VerdictSatisfied)
+
+	good := b.request("v4")
+	b.is.NoErr(b.stage(good))
+	b.is.Equal(b.observe(good).Verdict, core.VerdictStaged)
+	b.restart(modeActive)
+	b.is.Equal(b.observe(good).Verdict, core.VerdictSatisfied)
+}
+
+func TestBackBeforeTheRestart(t *testing.T) {
+	b := newBench(t)
+	first, second := b.request("v2"), b.request("v3")
+	b.is.NoErr(b.stage(first))
+	b.restart(modeActive)
+	b.is.NoErr(b.stage(second))
+	b.is.NoErr(b.do(core.VerbUnstage, first))
+	v := b.observe(first)
+	b.is.Equal(v.Verdict, core.VerdictOutdated) // It runs, and the next restart would start another.
+	b.is.True(strings.Contains(v.Detail, "os:v3"))
+	b.is.True(strings.Contains(b.observe(ports.Request{}).Detail, "os:v3"))
+	b.is.NoErr(b.stage(first))
+	b.restart(modeActive)
+	b.is.Equal(b.observe(first).Verdict, core.VerdictSatisfied)
+}
+
+func TestFailures(t *testing.T) {
+	for fault, want := range map[string]core.Failure{
+		"33":    {Class: core.FailureInvalid, Reason: ReasonBadSpec, Path: "osVersion"},
+		"66":    {Class: core.FailureRetryable, Reason: ReasonPullFailed, Path: "osVersion.imageUri"},
+		"18":    {Class: core.FailureRetryable, Reason: ReasonPullFailed, Path: "osVersion.imageUri"},
+		"89":    {Class: core.FailureFailed, Reason: ReasonNoState},
+		"1":     {Class: core.FailureFailed, Reason: ReasonUpgradeFailed},
+		"stale": {Class: core.FailureFailed, Reason: ReasonNotUpgraded},
+	} {
+		t.Run(fault, func(t *testing.T) {
+			b := newBench(t)
+			first := b.request("v1")
+			b.is.NoErr(b.stage(first))
+			b.restart(modeActive)
+
+			request := b.request("v2")
+			b.fault(fault)
+			f := b.failure(b.stage(request))
+			b.is.True(f.Message != "")
+			f.Message = ""
+			b.is.Equal(f, want)
+			b.is.Equal(b.observe(request).Verdict, core.VerdictOutdated)
+			// What runs is still what starts next where the toolkit is known not to have come so far.
+			untouched := core.VerdictOutdated
+			if fault == "33" || fault == "66" || fault == "18" {
+				untouched = core.VerdictSatisfied
+			}
+			b.is.Equal(b.observe(first).Verdict, untouched)
+
+			b.fault("")
+			b.is.NoErr(b.stage(request))
+			b.is.Equal(b.observe(request).Verdict, core.VerdictStaged)
+		})
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	b := newBench(t)
+	request := b.request("v2")
+	b.config.MinFree = 1 << 60
+	f := b.failure(b.stage(request))
+	b.is.Equal(f.Reason, ReasonDiskTooSmall)
+	b.is.True(strings.Contains(f.Message, b.config.StatePath) && strings.Contains(f.Message, b.config.File))
+	b.is.Equal(b.read("upgrades"), "") // It is not even begun.
+
+	b.config.StatePath = "/no/such/mount"
+	b.is.True(strings.Contains(b.failure(b.stage(request)).Message, "/no/such/mount"))
+
+	// Where it fills up on the way, success is not believed.
+	b.config.MinFree, b.config.StatePath = 1, b.folder
+	b.fault("full")
+	f = b.failure(b.stage(request))
+	b.is.Equal(f.Reason, ReasonNotUpgraded)
+	b.is.True(strings.Contains(f.Message, "disk full"))
+	_, err := New(b.config).Observe(t.Context(), request)
+	b.is.Equal(b.failure(err).Reason, ReasonNoState)
+}
+
+func TestHang(t *testing.T) {
+	b := newBench(t)
+	b.config.Timeout = 300 * time.Millisecond
+	b.fault("hang")
+	f := b.failure(b.stage(b.request("v2")))
+	b.is.Equal(f.Class, core.FailureFailed)
+	b.is.Equal(f.Reason, ReasonTimedOut)
+	b.is.True(strings.Contains(f.Message, "300ms"))
+}
+
+// killed stages until the stand-in hangs, and is killed there.
+func (b *bench) killed(fault string, request ports.Request) {
+	b.Helper()
+	b.fault(fault)
+	b.is.NoErr(os.RemoveAll(filepath.Join(b.folder, "hangs")))
+	ctx, kill := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() { ended <- New(b.config).Do(ctx, core.VerbStage, request, func(ports.Progress) {}) }()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(b.folder, "hangs")); err == nil {
+			break
+		}
+		b.is.True(time.Now().Before(end)) // The stand-in hangs.
+	}
+	kill()
+	b.is.True(errors.Is(<-ended, context.Canceled))
+	b.fault("")
+}
+
+func TestKilledInTheMiddle(t *testing.T) {
+	b := newBench(t)
+	request := b.request("v2")
+	b.killed("hang", request)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictOutdated)
+	b.is.NoErr(b.stage(request))
+	b.restart(modeActive)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
+
+	// The snapshot of the same request that runs already is not taken for the one that was to be made.
+	b.killed("hang", request)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictOutdated)
+	b.restart(modeActive)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictOutdated)
+	b.is.NoErr(b.stage(request))
+	b.restart(modeActive)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
+}
+
+func TestKilledAtTheEnd(t *testing.T) {
+	b := newBench(t)
+	request := b.request("v2")
+	b.killed("late", request)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged) // It is whole, and does not run.
+	b.booted = time.Now().Add(time.Hour)
+	b.restart(modeActive)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
+}
+
+func TestLostMemory(t *testing.T) {
+	b := newBench(t)
+	request := b.request("v2")
+	b.is.NoErr(b.stage(request))
+	b.is.NoErr(os.WriteFile(filepath.Join(b.config.WorkDir, remembered), []byte("{"), 0o600))
+	b.booted = time.Now().Add(-time.Hour)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged) // The snapshot is younger than this boot.
+	b.booted = time.Now().Add(time.Hour)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
+	b.write("snapshots/2", "            labels:\n                correlationID: "+request.Hash+"\n            date: yesterday\n")
+	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged) // Nobody knows, and a restart makes it certain.
+}
+
+func TestState(t *testing.T) {
+	for fault, reason := range map[string]string{"garbage": ReasonBadState, "exits": ReasonBadState, "nostate": ReasonNoState} {
+		b := newBench(t)
+		b.fault(fault)
+		_, err := New(b.config).Observe(t.Context(), ports.Request{})
+		f := b.failure(err)
+		b.is.Equal(f.Reason, reason)
+		b.is.Equal(f.Class, core.FailureFailed)
+		b.is.True(!strings.ContainsAny(f.Message, "\x01\t\n"))
+	}
+}
+
+func TestWrongHosts(t *testing.T) {
+	b := newBench(t)
+	b.is.NoErr(os.Remove(filepath.Join(b.run, "active_mode")))
+	_, err := New(b.config).Observe(t.Context(), ports.Request{})
+	b.is.Equal(b.failure(err).Reason, ReasonNotBooted)
+
+	b.restart(modeActive)
+	b.config.Command, err = os.Executable() // This program, under whatever name.
+	b.is.NoErr(err)
+	_, err = New(b.config).Observe(t.Context(), ports.Request{})
+	b.is.Equal(b.failure(err).Reason, ReasonOwnProgram)
+
+	b.config.Command = "/no/such/elemental"
+	_, err = New(b.config).Observe(t.Context(), ports.Request{})
+	f := b.failure(err)
+	b.is.Equal(f.Reason, ReasonCommandMissing)
+	b.is.True(strings.Contains(f.Message, b.config.File))
+}
+
+func TestBadRequests(t *testing.T) {
+	b := newBench(t)
+	for _, document := range []string{`["a list"]`, `{"osVersion":{"imageUri":7}}`, `{"osVersion":{"imageUrl":"a"}}`} {
+		_, err := New(b.config).Observe(t.Context(), ports.Request{OSVersion: []byte(document), Hash: "0123"})
+		b.is.Equal(b.failure(err).Class, core.FailureInvalid)
+	}
+	b.is.True(b.do(core.VerbReset, ports.Request{}) != nil)
+	d, err := New(b.config).Describe(t.Context())
+	b.is.NoErr(err)
+	b.is.True(d.Restarts && json.Valid(d.Schema))
+}
