@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/core"
+	"elemental/modes/manual"
 	"elemental/ports"
 )
 
@@ -25,10 +26,17 @@ const (
 	exitInterrupted = 130 // someone ended the waiting; as shells have it
 )
 
-const exitWords = `Exit status: 0 the version runs and the host is ready (without --wait: it was asked for);
-1 the cluster could not be asked; 2 wrong usage; 3 the host serves a machine, which must be asked instead;
-4 the version was rolled back, failed for good, is not valid, or was replaced by another request;
-124 the time for waiting was over; 130 the waiting was interrupted, and the request stands.`
+// waitStatuses are the statuses of a command that asks for a version and may wait for it.
+func waitStatuses() []manual.Status {
+	return []manual.Status{
+		{Code: 0, Means: "the version runs and the host is ready; without --wait: it was asked for"},
+		{Code: 1, Means: "the cluster could not be asked"},
+		{Code: exitMachine, Means: "the host serves a machine, which must be asked instead"},
+		{Code: exitFailed, Means: "the version was rolled back, failed for good, is not valid, or was replaced by another request"},
+		{Code: exitTimedOut, Means: "the time for waiting was over"},
+		{Code: exitInterrupted, Means: "the waiting was interrupted; the request stands"},
+	}
+}
 
 // world is what the commands need from outside.
 type world struct {
@@ -53,7 +61,14 @@ func commands(version string, clusterFlags []cli.Flag, of func(*cli.Context) wor
 			Name: "upgrade", Usage: "ask a host for another OS version",
 			Subcommands: []*cli.Command{{
 				Name: "host", ArgsUsage: "NAME", Usage: "ask one host for an image",
-				Description: "Asks for spec.osVersionManagement.osVersion.imageUri and leaves all else that is asked as it is.\n\n" + exitWords,
+				Description: manual.Page{
+					Text: "Asks for spec.osVersionManagement.osVersion.imageUri and leaves all else that is asked as it is.",
+					Examples: []manual.Example{
+						{Does: "Ask for an image, and wait until the host runs it.", Line: "elemental upgrade host my-elemental-host --image oci://my-registry/my-image:v2 --wait"},
+					},
+					Statuses: waitStatuses(),
+					See:      []string{"elemental hosts"},
+				}.String(),
 				Flags: append(slices.Clone(clusterFlags),
 					&cli.StringFlag{Name: "image", Usage: "the `IMAGE`, such as oci://registry/os:v1.2.3 (required)"},
 					&cli.BoolFlag{Name: "wait", Usage: "wait until the image runs and the host is ready"},
@@ -69,6 +84,10 @@ func commands(version string, clusterFlags []cli.Flag, of func(*cli.Context) wor
 		},
 		{
 			Name: "hosts", Usage: "show the hosts and how they stand",
+			Description: manual.Page{
+				Text:     "Reads the ElementalHosts of one namespace, or of all, and shows one on a line. It changes nothing.",
+				Examples: []manual.Example{{Does: "Show the hosts of all namespaces.", Line: "elemental hosts -A"}},
+			}.String(),
 			Flags:        append(slices.Clone(clusterFlags), &cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Usage: "show the hosts of all namespaces"}),
 			OnUsageError: misused,
 			Action: func(c *cli.Context) error {
