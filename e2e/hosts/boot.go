@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -83,24 +84,34 @@ func (h *Host) powerUp(group cgroup) (*container, error) {
 	if h.cutting {
 		return nil, nil
 	}
-	chosen, err := choose(h.disk.entries())
+	boot, first, err := h.load()
 	if err != nil {
 		return nil, err
 	}
-	first := chosen.option("init")
-	if first == "" {
-		first = "/elemental/bin/elemental"
-	}
-	c, err := startContainer(group, filepath.Join(h.folder, "console.log"),
-		"--quiet", "--register=no", "--keep-unit", "--directory="+string(h.disk), "--machine="+h.machine, "--uuid="+h.uuid,
+	c, err := startContainer(group, filepath.Join(h.folder, "console.log"), append([]string{
+		"--quiet", "--register=no", "--keep-unit", "--directory=" + string(h.disk), "--machine=" + h.machine, "--uuid=" + h.uuid,
 		"--kill-signal=SIGRTMIN+3", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--",
-		first, "init", "elemental.deployment="+chosen.option("elemental.deployment"))
+	}, first...)...)
 	if err != nil {
 		return nil, err
 	}
 	h.current = c
-	h.boots = append(h.boots, Boot{Deployment: chosen.option("elemental.deployment"), Entry: chosen.file, At: time.Now()})
+	h.boots = append(h.boots, boot)
 	return c, nil
+}
+
+// load is the boot loader: it says what is booted, and the first process with its arguments.
+func (h *Host) load() (Boot, []string, error) {
+	if h.options.Plain {
+		return Boot{At: time.Now()}, []string{"/usr/lib/systemd/systemd"}, nil
+	}
+	chosen, err := choose(h.disk.entries())
+	if err != nil {
+		return Boot{}, nil, err
+	}
+	deployment := chosen.option("elemental.deployment")
+	init := cmp.Or(chosen.option("init"), "/elemental/bin/elemental")
+	return Boot{Deployment: deployment, Entry: chosen.file, At: time.Now()}, []string{init, "init", "elemental.deployment=" + deployment}, nil
 }
 
 // container is a running systemd-nspawn.

@@ -67,6 +67,28 @@ func (d disk) install(ctx context.Context, options Options) error {
 	return d.addEntry(id, 1, "")
 }
 
+// installPlain makes the disk the root of a system, as any distribution's installer does.
+func (d disk) installPlain(ctx context.Context, options Options) error {
+	layers, err := options.Image.Layers()
+	if err != nil {
+		return err
+	}
+	for _, layer := range layers {
+		if err := unpack(ctx, layer, string(d)); err != nil {
+			return fmt.Errorf("unpacking the system: %w", err)
+		}
+	}
+	for name, file := range options.Etc {
+		if err := writeFile(d.path("etc", name), file, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(d.path("etc", kubeconfigFile), 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return writeFile(d.path("etc/hostname"), options.Name+"\n", 0o644)
+}
+
 // addDeployment lays down a deployment without the image plugin, which would refuse a broken one. The objects
 // that the plugin shares between deployments are missing then.
 func (d disk) addDeployment(ctx context.Context, options Options) (id string, err error) {

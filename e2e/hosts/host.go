@@ -26,6 +26,7 @@ type Options struct {
 	Image     v1.Image
 	Version   string            // as Image calls itself
 	Reference string            // the name under which Image was pushed; where it is empty, the image plugin does not install it
+	Plain     bool              // the disk is the system's own root, writable, which nothing but its package manager manages
 	Etc       map[string]string // files of the host's own /etc, by their path below it
 }
 
@@ -42,7 +43,7 @@ const (
 
 // Boot is one start of a host.
 type Boot struct {
-	Deployment string
+	Deployment string // empty where the host is plain
 	Entry      string // the file name of the boot entry, its try counted
 	At         time.Time
 	Ended      time.Time
@@ -82,7 +83,11 @@ func Start(ctx context.Context, options Options) (*Host, error) {
 	h.folder = filepath.Join(os.TempDir(), h.machine)
 	h.disk = disk(filepath.Join(h.folder, "disk"))
 	err := os.MkdirAll(string(h.disk), 0o755)
-	if err == nil {
+	switch {
+	case err != nil:
+	case options.Plain:
+		err = h.disk.installPlain(ctx, options)
+	default:
 		err = h.disk.install(ctx, options)
 	}
 	if err == nil {

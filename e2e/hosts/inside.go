@@ -113,7 +113,11 @@ func (h *Host) KillAgent(ctx context.Context) error {
 // Journal is the log of all boots of the host, the last lines of it where it is long. It can also be read
 // while the host is off.
 func (h *Host) Journal(ctx context.Context, units ...string) string {
-	args := []string{"--directory=" + h.disk.path("elemental/var/log/journal"), "--no-pager", "--quiet", "--no-hostname",
+	folder := "elemental/var/log/journal"
+	if h.options.Plain {
+		folder = "var/log/journal"
+	}
+	args := []string{"--directory=" + h.disk.path(folder), "--no-pager", "--quiet", "--no-hostname",
 		"--output=short-iso-precise", "--lines=2000"}
 	for _, unit := range units {
 		args = append(args, "--unit="+unit)

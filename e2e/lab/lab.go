@@ -198,21 +198,38 @@ func (l *Lab) Register(ctx context.Context, namespace, name string) (hosts.Confi
 
 // StartHost starts a machine whose disk holds a system.
 func (l *Lab) StartHost(ctx context.Context, config hosts.Config, system registry.System, reference string) (*hosts.Host, error) {
-	systems, err := l.Systems(ctx)
+	options, err := l.hostOptions(ctx, config, system)
 	if err != nil {
 		return nil, err
+	}
+	options.Reference = reference
+	return hosts.Start(ctx, options)
+}
+
+// StartPlainHost starts a machine whose disk is the root of a system that no image manages.
+func (l *Lab) StartPlainHost(ctx context.Context, config hosts.Config, system registry.System) (*hosts.Host, error) {
+	options, err := l.hostOptions(ctx, config, system)
+	if err != nil {
+		return nil, err
+	}
+	options.Plain = true
+	return hosts.Start(ctx, options)
+}
+
+func (l *Lab) hostOptions(ctx context.Context, config hosts.Config, system registry.System) (hosts.Options, error) {
+	systems, err := l.Systems(ctx)
+	if err != nil {
+		return hosts.Options{}, err
 	}
 	image, err := systems.Image(system)
 	if err != nil {
-		return nil, err
+		return hosts.Options{}, err
 	}
 	etc, err := config.Etc()
 	if err != nil {
-		return nil, err
+		return hosts.Options{}, err
 	}
-	return hosts.Start(ctx, hosts.Options{
-		Name: config.Host, Binary: l.Binary, Image: image, Version: system.Version, Reference: reference, Etc: etc,
-	})
+	return hosts.Options{Name: config.Host, Binary: l.Binary, Image: image, Version: system.Version, Etc: etc}, nil
 }
 
 // identity is the kubeconfig of the account that the controller makes for a host.
