@@ -258,8 +258,9 @@ func packagesWait(s *packagesStage) {
 func packagesKilled(s *packagesStage) {
 	slow := map[string]string{"postinst": `[ -e /run/$DPKG_MAINTSCRIPT_PACKAGE-go ] || touch /run/$DPKG_MAINTSCRIPT_PACKAGE-begun
 while [ ! -e /run/$DPKG_MAINTSCRIPT_PACKAGE-go ]; do sleep 0.1; done`}
-	s.publish(debian.Package{Name: "slow", Version: "1.0", Scripts: slow}, debian.Package{Name: "slower", Version: "1.0", Scripts: slow},
-		debian.Package{Name: "last", Version: "1.0", Fields: "Depends: slow, slower\n"})
+	s.publish(debian.Package{Name: "slow", Version: "1.0", Scripts: slow},
+		debian.Package{Name: "slower", Version: "1.0", Fields: "Depends: slow\n", Scripts: slow},
+		debian.Package{Name: "last", Version: "1.0", Fields: "Depends: slower\n"})
 
 	// The plugin dies, and dpkg is left alone with its package: the next plugin waits for it, and goes on.
 	s.packages(`{"refresh":true,"install":["slow","last"]}`)
