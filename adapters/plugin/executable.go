@@ -53,6 +53,19 @@ func (r *Runner) open() (*executable, error) {
 	return nil, broken("PluginNotFound", "there is no plugin %q: %s", name, r.offers())
 }
 
+// Where says where the plugin was found; it is empty for one that this program serves itself.
+func (r *Runner) Where() (string, error) {
+	e, err := r.open()
+	if err != nil {
+		return "", err
+	}
+	defer e.file.Close()
+	if len(e.args) > 0 {
+		return "", nil
+	}
+	return e.path, nil
+}
+
 // openSelf opens the running executable, which stays the same when its file is replaced by an update.
 func (r *Runner) openSelf() (*executable, error) {
 	self := r.config.Self

@@ -23,6 +23,7 @@ type process struct {
 
 	patience time.Duration
 	exited   chan struct{} // closed when the plugin has exited and nothing of its group is left
+	left     bool          // it left children behind; to be read when it has exited
 
 	reaping sync.Mutex // held while the process ID may become someone else's
 	reaped  bool
@@ -95,7 +96,7 @@ func (p *process) attend(begun chan<- error) {
 	defer close(p.exited)
 	p.awaitExit()
 	// As long as the plugin is not reaped, its ID and that of its group are no one else's.
-	if p.childrenLeft() {
+	if p.left = p.childrenLeft(); p.left {
 		p.signal(syscall.SIGTERM)
 		p.awaitChildren()
 		p.signal(syscall.SIGKILL)
@@ -127,6 +128,9 @@ func (p *process) signal(s syscall.Signal) {
 		_ = syscall.Kill(-p.command.Process.Pid, s)
 	}
 }
+
+// kill kills the plugin and its children at once.
+func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
 // stop ends the plugin and its children: it asks, waits, and kills.
 func (p *process) stop() {

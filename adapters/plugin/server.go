@@ -108,7 +108,8 @@ func readRequest(stdin io.Reader) (request, error) {
 	if err := json.Unmarshal(text, &in); err != nil {
 		return request{}, broken("MalformedRequest", "reading the request: standard input must hold one JSON object: %v", err)
 	}
-	if in.Protocol != Protocol {
+	// What a plugin speaks is asked by describe, so that this is understood in all versions.
+	if in.Protocol != Protocol && in.Verb != core.VerbDescribe {
 		return request{}, broken("PluginProtocolUnknown", "the request speaks the protocol %q, and this plugin speaks %s", clip(in.Protocol, maxName), Protocol)
 	}
 	return in, nil

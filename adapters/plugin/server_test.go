@@ -68,7 +68,7 @@ func TestDummyBootstrap(t *testing.T) {
 func TestDummySurvivesAttempts(t *testing.T) {
 	is := is.New(t)
 	folder := t.TempDir()
-	is.NoErr(os.WriteFile(filepath.Join(folder, ".os-version.json.new"), []byte(`{"half":`), 0o600))
+	is.NoErr(os.WriteFile(filepath.Join(folder, "os-version.json.tmp"), []byte(`{"half":`), 0o600))
 	p := dummy.New(folder)
 	is.NoErr(p.Do(t.Context(), "stage", request(t), func(ports.Progress) {}))
 	entries, err := os.ReadDir(folder)

@@ -1,5 +1,5 @@
 // Package plugin is the mode in which this program is one of its own plugins, run by the agent as a child
-// process like any other.
+// process like any other, and in which it describes and tests the plugins of others.
 package plugin
 
 import (
@@ -11,17 +11,20 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Command serves one verb of one built-in plugin: the request comes on standard input.
+// Command is `elemental plugin`. As `elemental plugin NAME VERB`, which only the agent uses, it serves one verb of one
+// built-in plugin: the request comes on standard input.
 func Command() *cli.Command {
 	return &cli.Command{
-		Name:        "plugin",
-		Hidden:      true,
-		Usage:       "serve one verb of a built-in plugin",
-		ArgsUsage:   "NAME VERB",
-		Subcommands: []*cli.Command{testCommand()},
+		Name: "plugin", Usage: "describe and test the plugins that make OS versions true",
+		UsageText:   "elemental plugin COMMAND [options] [NAME]",
+		Description: "A NAME is a file in /usr/lib/elemental/plugins or a built-in plugin, and the path of a plugin where it has a slash.",
+		Subcommands: []*cli.Command{describeCommand(), testCommand(), schemaCommand()},
 		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 {
+				return cli.ShowSubcommandHelp(c)
+			}
 			if c.NArg() != 2 {
-				return cli.Exit("elemental plugin needs two arguments, the plugin's name and the verb; the request is read from standard input", 2)
+				return cli.Exit(fmt.Sprintf("there is no command %q; see elemental plugin --help", c.Args().First()), 2)
 			}
 			open, known := builtins()[c.Args().Get(0)]
 			if !known {
@@ -34,3 +37,15 @@ func Command() *cli.Command {
 
 // Names lists the built-in plugins.
 func Names() []string { return slices.Sorted(maps.Keys(builtins())) }
+
+// one returns the one argument of a command.
+func one(c *cli.Context, what string) (string, error) {
+	switch words := c.Args().Slice(); {
+	case len(words) > 1 && strings.HasPrefix(words[1], "-"):
+		return "", cli.Exit(fmt.Sprintf("%s stands after %s: options stand before it; see %s --help", words[1], what, c.Command.HelpName), 2)
+	case len(words) != 1:
+		return "", cli.Exit(fmt.Sprintf("name one %s; see %s --help", what, c.Command.HelpName), 2)
+	default:
+		return words[0], nil
+	}
+}

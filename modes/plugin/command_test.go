@@ -2,15 +2,31 @@ package plugin
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/matryer/is"
 	"github.com/urfave/cli/v2"
 )
+
+// TestMain lets the test binary serve the built-in plugins, as elemental does.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "plugin" {
+		app := &cli.App{Commands: []*cli.Command{Command()}, Reader: os.Stdin, Writer: os.Stdout, ExitErrHandler: func(*cli.Context, error) {}}
+		if err := app.RunContext(context.Background(), os.Args); err != nil {
+			syscall.Exit(1)
+		}
+		// os.Exit takes a second in a binary built with the race detector.
+		syscall.Exit(0)
+	}
+	os.Exit(m.Run())
+}
 
 func run(t *testing.T, request string, words ...string) (string, error) {
 	t.Helper()
@@ -70,8 +86,14 @@ func TestWrongFieldsOfTheImagePlugin(t *testing.T) {
 func TestUsage(t *testing.T) {
 	is := is.New(t)
 	for message, words := range map[string][]string{
-		"needs two arguments":            {"dummy"},
+		`no command "dummy"`:             {"dummy"},
 		`no built-in plugin "levitator"`: {"levitator", "observe"},
+		"name one plugin":                {"describe"},
+		`it must be text or json`:        {"describe", "-o", "xml", "dummy"},
+		"options stand before it":        {"describe", "dummy", "-o", "json"},
+		`no schema "reply"`:              {"schema", "reply"},
+		"--stage needs --request":        {"test", "--stage", "dummy"},
+		"name one plugin; see ":          {"test", "dummy", "image"},
 	} {
 		_, err := run(t, "", words...)
 		var named cli.ExitCoder
@@ -81,40 +103,49 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-func TestConformance(t *testing.T) {
+func TestDescribe(t *testing.T) {
 	is := is.New(t)
-	folder := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(folder, name)
-		is.NoErr(os.WriteFile(path, []byte(text), 0o755))
-		return path
-	}
-	request := write("request.json", `{"a":1}`)
-	begin := "#!/bin/sh\ncase $1 in describe) echo '{\"result\":{\"name\":\"x\",\"protocols\":[\"elemental.io/plugin/v1\"],\"verbs\":["
-	good := write("good", begin+`"observe","stage","unstage","confirm"]}}'; exit;; esac
-case $(cat) in *"a list"*) echo '{"error":{"class":"invalid","message":"a list"}}'; exit 1;; esac
-echo '{"result":{"verdict":"satisfied"}}'
-`)
-	out, err := run(t, "", "test", "--request", request, "--stage", good)
-	t.Log(out)
+	out, err := run(t, "", "describe", "image")
 	is.NoErr(err)
-	is.Equal(strings.Count(out, "ok      "), 7)
-
-	bad := write("bad", begin+`"observe"]}}'; exit;; esac
-echo '{"result":{"verdict":"outdated"}}'
-`)
-	out, err = run(t, "", "test", "--request", request, "--stage", bad)
 	t.Log(out)
-	is.True(err != nil)
-	is.True(strings.Contains(out, "FAILED  it has the verbs that every host needs: stage is not among its verbs"))
-	is.True(strings.Contains(out, "FAILED  it is satisfied when nothing is requested: its verdict is outdated"))
-	is.True(strings.Contains(out, "FAILED  it refuses a list as invalid"))
-	is.True(strings.Contains(out, "FAILED  it has what it staged, and stages it twice"))
+	is.True(strings.HasPrefix(out, "Name:      image\nWhere:     built in\nProtocols: elemental.io/plugin/v1\nVerbs:     describe, observe, stage, "))
+	is.True(strings.Contains(out, "\nosVersionManagement:\n  osVersion (object)\n      The operating system that the host is to run.\n    "))
+	is.True(strings.Contains(out, "    imageUri (string, required)\n        Where the image lies: oci://"))
+	is.True(strings.Contains(out, "    healthChecks (array of object)\n"))
+	is.True(strings.Contains(out, "      tcp (string)\n"))
+	out, err = run(t, "", "describe", "-o", "json", "dummy")
+	is.NoErr(err)
+	var raw struct {
+		Name   string
+		Verbs  []string
+		Schema map[string]any
+	}
+	is.NoErr(json.Unmarshal([]byte(out), &raw))
+	is.Equal(raw.Name, "dummy")
+	is.Equal(raw.Schema["type"], "object")
+	path := filepath.Join(t.TempDir(), "mine")
+	is.NoErr(os.WriteFile(path, []byte("#!/bin/sh\nprintf '%s\n' '"+`{"result":{"name":"mine\u001b[2J","protocols":["elemental.io/plugin/v1"],"verbs":["observe"],"schema":{"$ref":"file:///etc/passwd"}}}`+"'\n"), 0o755))
+	out, err = run(t, "", "describe", path)
+	is.NoErr(err)
+	is.True(strings.HasPrefix(out, "Name:      mine\uFFFD[2J\nWhere:     "+path+"\n")) // nothing that a terminal obeys
+	is.True(strings.Contains(out, "\nIts schema can't be used: reading the schema: at #/$ref: it refers to"))
+	_, err = run(t, "", "describe", "missing")
+	is.True(strings.Contains(err.Error(), `there is no plugin "missing"`))
+}
 
-	_, err = run(t, "", "test", filepath.Join(folder, "missing"))
-	is.True(err != nil)
-	_, err = run(t, "", "test", "--stage", good)
-	var named cli.ExitCoder
-	is.True(errors.As(err, &named))
-	is.Equal(named.ExitCode(), 2)
+func TestSchema(t *testing.T) {
+	is := is.New(t)
+	all, err := run(t, "", "schema")
+	is.NoErr(err)
+	var schemas map[string]json.RawMessage
+	is.NoErr(json.Unmarshal([]byte(all), &schemas))
+	is.Equal(len(schemas), 4)
+	for name := range schemas {
+		one, err := run(t, "", "schema", name)
+		is.NoErr(err)
+		is.True(json.Valid([]byte(one)))
+		written, err := os.ReadFile("../../adapters/plugin/schemas/" + name + ".json")
+		is.NoErr(err)
+		is.Equal(one, string(written))
+	}
 }

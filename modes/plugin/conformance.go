@@ -1,188 +1,83 @@
 package plugin
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"reflect"
-	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
-
-	"elemental/core"
-	"elemental/ports"
 )
-
-// conformance holds a plugin against what its documentation promises, for its author.
-type conformance struct {
-	plugin   ports.Plugin
-	document []byte // osVersionManagement to ask for; nil: nothing is asked for
-	stage    bool   // whether it may be made true on this machine
-	out      io.Writer
-
-	description ports.Description
-	failed      int
-}
 
 func testCommand() *cli.Command {
 	return &cli.Command{
-		Name: "test", Usage: "test whether a plugin speaks the plugin protocol", ArgsUsage: "PATH",
-		Description: "Runs the plugin in a work dir of its own, as the agent does. Without --stage nothing is changed on this machine.",
+		Name: "test", Usage: "test whether a plugin keeps to the plugin protocol", ArgsUsage: "NAME",
+		Description: "Runs the plugin in a work dir of its own, as the agent does. Without --stage nothing is changed on this machine.\n" +
+			"It ends with 1 when something was not as it must be.\n\n" +
+			"   elemental plugin test --request request.json --stage ./my-plugin",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "request", Usage: "`FILE` with an osVersionManagement that the plugin understands, as JSON"},
-			&cli.BoolFlag{Name: "stage", Usage: "also stage the request, on this machine"},
+			&cli.BoolFlag{Name: "stage", Usage: "also stage the request, on this machine, and kill the plugin meanwhile"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the plugin's log"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 || c.Bool("stage") && c.String("request") == "" {
-				return cli.Exit("elemental plugin test needs the path of a plugin, after the flags, and --stage needs --request", 2)
+			name, err := one(c, "plugin")
+			if err != nil {
+				return err
 			}
-			return testPlugin(c.Context, c.Args().First(), c.String("request"), c.Bool("stage"), c.App.Writer)
+			if c.Bool("stage") && c.String("request") == "" {
+				return cli.Exit("--stage needs --request", 2)
+			}
+			test := trial{name: name, stage: c.Bool("stage"), verbose: c.Bool("verbose"), out: c.App.Writer}
+			if file := c.String("request"); file != "" {
+				if test.document, err = os.ReadFile(file); err != nil {
+					return fmt.Errorf("reading the request: %w", err)
+				}
+			}
+			return test.run(c.Context)
 		},
 	}
 }
 
-func testPlugin(ctx context.Context, path, requestFile string, stage bool, out io.Writer) error {
-	test := conformance{stage: stage, out: out}
-	if requestFile != "" {
-		var err error
-		if test.document, err = os.ReadFile(requestFile); err != nil {
-			return fmt.Errorf("reading the request: %w", err)
-		}
-	}
-	workDir, err := os.MkdirTemp("", "elemental-plugin-test-")
-	if err != nil {
-		return fmt.Errorf("making a work dir for the plugin: %w", err)
-	}
-	test.plugin = runner(path, workDir, out)
-	test.run(ctx)
-	if err := os.RemoveAll(workDir); err != nil {
-		return fmt.Errorf("removing the plugin's work dir: %w", err)
-	}
-	if test.failed > 0 {
-		return cli.Exit(fmt.Sprintf("%d of what a plugin must do was not so", test.failed), 1)
-	}
-	return nil
+// trial is one conformance test and its report.
+type trial struct {
+	name           string
+	document       []byte
+	stage, verbose bool
+	out            io.Writer
+
+	ok, failed, skipped int
 }
 
-func (c *conformance) run(ctx context.Context) {
-	c.check("it describes itself", c.describes(ctx))
-	if c.failed > 0 {
-		return // Nothing else can be asked.
-	}
-	c.check("it has the verbs that every host needs", c.verbs())
-	c.check("its schema is JSON", c.schema())
-	c.check("it is satisfied when nothing is requested", c.satisfiedByNothing(ctx))
-	c.check("it refuses a list as invalid", c.refusesList(ctx))
-	if c.document == nil {
-		return
-	}
-	c.check("it answers the same twice", c.observesTwice(ctx))
-	if c.stage {
-		c.check("it has what it staged, and stages it twice", c.stages(ctx))
-	}
-}
-
-func (c *conformance) check(what string, err error) {
-	if err == nil {
-		fmt.Fprintln(c.out, "ok      "+what)
-		return
-	}
-	c.failed++
-	fmt.Fprintf(c.out, "FAILED  %s: %v\n", what, err)
-}
-
-func (c *conformance) describes(ctx context.Context) (err error) {
-	c.description, err = c.plugin.Describe(ctx)
-	if err == nil && c.description.Name == "" {
-		return errors.New("it has no name")
-	}
-	return err
-}
-
-func (c *conformance) verbs() error {
-	for _, verb := range []core.Verb{core.VerbObserve, core.VerbStage, core.VerbUnstage, core.VerbConfirm} {
-		if !slices.Contains(c.description.Verbs, verb) {
-			return fmt.Errorf("%s is not among its verbs", verb)
-		}
-	}
-	return nil
-}
-
-func (c *conformance) schema() error {
-	if len(c.description.Schema) > 0 && !json.Valid(c.description.Schema) {
-		return errors.New("it is malformed")
-	}
-	return nil
-}
-
-func (c *conformance) satisfiedByNothing(ctx context.Context) error {
-	o, err := c.plugin.Observe(ctx, ports.Request{Host: "test"})
-	if err == nil && o.Verdict != core.VerdictSatisfied && o.Verdict != core.VerdictUnconfirmed {
-		return fmt.Errorf("its verdict is %s", o.Verdict)
-	}
-	return err
-}
-
-func (c *conformance) refusesList(ctx context.Context) error {
-	in, err := requestOf([]byte(`["a list"]`))
-	if err != nil {
-		return err
-	}
-	_, err = c.plugin.Observe(ctx, in)
-	var failure core.Failure
+// say writes the outcome of one check.
+func (t *trial) say(what, skipped string, err error, log string) {
 	switch {
-	case err == nil:
-		return errors.New("osVersionManagement was [\"a list\"], and it accepted that")
-	case !errors.As(err, &failure) || failure.Class != core.FailureInvalid:
-		return fmt.Errorf("osVersionManagement was [\"a list\"], and its error is not of class invalid: %w", err)
+	case err != nil:
+		t.failed++
+		fmt.Fprintf(t.out, "FAILED  %s: %s\n", what, told(err.Error()))
+	case skipped != "":
+		t.skipped++
+		fmt.Fprintf(t.out, "skipped %s (%s)\n", what, told(skipped))
 	default:
-		return nil
+		t.ok++
+		fmt.Fprintf(t.out, "ok      %s\n", what)
+	}
+	if !t.verbose {
+		return
+	}
+	for line := range strings.Lines(log) {
+		fmt.Fprintln(t.out, "        | "+printable(strings.TrimRight(line, "\n")))
 	}
 }
 
-func (c *conformance) observesTwice(ctx context.Context) error {
-	in, err := requestOf(c.document)
-	if err != nil {
-		return err
-	}
-	first, err := c.plugin.Observe(ctx, in)
-	if err != nil {
-		return err
-	}
-	second, err := c.plugin.Observe(ctx, in)
-	if err == nil && !reflect.DeepEqual(first, second) {
-		return fmt.Errorf("it answered %+v, and then %+v", first, second)
-	}
-	return err
-}
+// told puts an error of several lines on one.
+func told(text string) string { return printable(strings.ReplaceAll(text, "\n", "; ")) }
 
-func (c *conformance) stages(ctx context.Context) error {
-	in, err := requestOf(c.document)
-	if err != nil {
-		return err
-	}
-	for range 2 {
-		if err := c.plugin.Do(ctx, core.VerbStage, in, func(ports.Progress) {}); err != nil {
-			return err
-		}
-		o, err := c.plugin.Observe(ctx, in)
-		if err != nil {
-			return err
-		}
-		if o.Verdict != core.VerdictSatisfied && (o.Verdict != core.VerdictStaged || !o.NeedsRestart) {
-			return fmt.Errorf("its verdict is %s, and must be satisfied, or staged with needsRestart", o.Verdict)
-		}
+// end writes the sum of it all.
+func (t *trial) end() error {
+	fmt.Fprintf(t.out, "%d ok, %d failed, %d skipped\n", t.ok, t.failed, t.skipped)
+	if t.failed > 0 {
+		return cli.Exit(fmt.Sprintf("the plugin %s does not keep to the protocol", t.name), 1)
 	}
 	return nil
-}
-
-func requestOf(document []byte) (ports.Request, error) {
-	hash, err := core.HashRequest(document)
-	if err != nil {
-		return ports.Request{}, fmt.Errorf("reading the request: %w", err)
-	}
-	return ports.Request{Host: "test", OSVersion: document, Hash: hash}, nil
 }

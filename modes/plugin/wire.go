@@ -2,8 +2,9 @@ package plugin
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,8 +12,10 @@ import (
 	"elemental/adapters/plugin"
 	"elemental/adapters/plugin/boot"
 	"elemental/adapters/plugin/commands"
+	"elemental/adapters/plugin/conformance"
 	"elemental/adapters/plugin/dummy"
 	"elemental/adapters/plugin/packages"
+	"elemental/adapters/plugin/schema"
 	"elemental/adapters/plugin/toolkit"
 	hostos "elemental/modes/os"
 	"elemental/modes/policy"
@@ -62,12 +65,60 @@ func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, open opener) 
 	return plugin.Serve(ctx, stdin, stdout, open)
 }
 
-// runner runs the plugin of its author, who may stand in its folder.
-func runner(path, workDir string, log io.Writer) ports.Plugin {
-	if whole, err := filepath.Abs(path); err == nil && strings.Contains(path, "/") {
-		path = whole
+// runner runs a plugin of whoever is at the command line, which may stand in the current folder.
+func runner(name, workDir string) *plugin.Runner {
+	if whole, err := filepath.Abs(name); err == nil && strings.Contains(name, "/") {
+		name = whole
 	}
-	return plugin.NewRunner(plugin.Config{
-		Name: path, WorkDir: workDir, Builtins: Names(), Log: slog.New(slog.NewTextHandler(log, nil)),
+	return plugin.NewRunner(plugin.Config{Name: name, WorkDir: workDir, Builtins: Names()})
+}
+
+// inWorkDir runs a plugin in a work dir that is thrown away afterwards.
+func inWorkDir(name string, do func(*plugin.Runner) error) error {
+	workDir, err := os.MkdirTemp("", "elemental-plugin-")
+	if err != nil {
+		return fmt.Errorf("making a work dir for the plugin: %w", err)
+	}
+	if err := errors.Join(do(runner(name, workDir)), os.RemoveAll(workDir)); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (t *trial) run(ctx context.Context) error {
+	return inWorkDir(t.name, func(r *plugin.Runner) error {
+		_, err := conformance.Run(ctx, conformance.Config{
+			Plugin: r, Document: t.document, Stage: t.stage,
+			Report: func(f conformance.Finding) { t.say(f.What, f.Skipped, f.Err, f.Log) },
+		})
+		if err != nil {
+			return err
+		}
+		return t.end()
 	})
 }
+
+func describe(ctx context.Context, name string) (d described, err error) {
+	err = inWorkDir(name, func(r *plugin.Runner) error {
+		if d.where, err = r.Where(); err != nil {
+			return err
+		}
+		d.Description, err = r.Describe(ctx)
+		return err
+	})
+	if err != nil || len(d.Schema) == 0 {
+		return d, err
+	}
+	compiled, broken := schema.Compile(d.Schema)
+	if d.broken = broken; broken != nil {
+		return d, nil
+	}
+	for _, f := range compiled.Fields() {
+		d.fields = append(d.fields, field{name: f.Name, kind: f.Type, description: f.Description, depth: f.Depth, required: f.Required})
+	}
+	return d, nil
+}
+
+func schemaNames() []string { return plugin.WireSchemas() }
+
+func wireSchema(name string) []byte { return plugin.WireSchema(name) }

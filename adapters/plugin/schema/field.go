@@ -7,6 +7,7 @@ import (
 
 // Field is one field that a schema knows.
 type Field struct {
+	Name        string
 	Path        string // as Check writes it; [] stands for each item of a list
 	Depth       int    // how many fields it is within
 	Type        string // for people: string, array of object
@@ -51,7 +52,7 @@ func (l *lister) list(n *node, at *place, depth int) {
 			description = next.description
 		}
 		l.fields = append(l.fields, Field{
-			Path: path, Depth: depth, Type: next.words(0), Required: slices.Contains(n.required, name),
+			Name: name, Path: path, Depth: depth, Type: next.words(0), Required: slices.Contains(n.required, name),
 			Description: description,
 		})
 		l.list(next, at.in(name), depth+1)

@@ -252,6 +252,6 @@ func TestFields(t *testing.T) {
 	is.True(strings.Contains(listed, "\n  osVersion.healthChecks array of object false\n    osVersion.healthChecks[].command array of string false\n"))
 	tree := compile(t, `{"$defs":{"t":{"description":"A tree.","properties":{"left":{"$ref":"#/$defs/t"},"kind":{"enum":["a","b"]},"n":{"const":1}}}},"anyOf":[{"$ref":"#/$defs/t"}]}`)
 	is.Equal(len(tree.Fields()), 3)
-	is.Equal(tree.Fields()[0], schema.Field{Path: "kind", Type: "a, b"})
+	is.Equal(tree.Fields()[0], schema.Field{Name: "kind", Path: "kind", Type: "a, b"})
 	is.Equal(tree.Fields()[1].Description, "A tree.")
 }

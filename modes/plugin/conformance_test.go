@@ -1,0 +1,121 @@
+package plugin
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// TestBuiltinsConform holds the plugins of this program against the protocol. Only one of them can make a version
+// true on any machine.
+func TestBuiltinsConform(t *testing.T) {
+	requests := map[string]string{
+		"dummy":             `{"osVersion":{"imageUri":"oci://registry/os:1"}}`,
+		"image":             `{"osVersion":{"imageUri":"oci://registry/os:1"}}`,
+		"elemental-toolkit": `{"osVersion":{"imageUri":"oci://registry/os:1"}}`,
+		"commands":          `{"commands":[{"run":["true"]}]}`,
+		"packages":          `{"packages":{"install":["bash"]}}`,
+	}
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			words := []string{"test"}
+			if document := requests[name]; document != "" {
+				file := filepath.Join(t.TempDir(), "request.json")
+				is.NoErr(os.WriteFile(file, []byte(document), 0o600))
+				words = append(words, "--request", file)
+			}
+			if name == "dummy" {
+				words = append(words, "--stage")
+			}
+			out, err := run(t, "", append(words, name)...)
+			t.Log("\n" + out)
+			is.NoErr(err)
+			is.True(!strings.Contains(out, "FAILED"))
+			is.True(strings.Contains(out, " 0 failed, "))
+			if name == "dummy" {
+				is.True(strings.HasSuffix(out, "18 ok, 0 failed, 0 skipped\n"))
+			}
+		})
+	}
+}
+
+// TestConformanceOfOthers shows that each promise is looked at: a plugin that breaks one fails there.
+func TestConformanceOfOthers(t *testing.T) {
+	is := is.New(t)
+	folder := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(folder, name)
+		is.NoErr(os.WriteFile(path, []byte(text), 0o755))
+		return path
+	}
+	request := write("request.json", `{"a":1}`)
+	const head = `#!/bin/sh
+request=$(cat)
+describe() { echo '{"result":{"name":"x","protocols":["elemental.io/plugin/v1"],"verbs":["observe","stage","unstage","confirm","bootstrap"],"schema":{"type":"object"}}}'; }
+fail() { echo '{"error":{"class":"'$1'","reason":"Wrong","message":"it is wrong"}}'; exit 1; }
+`
+	const tail = `
+case $1 in describe) describe; exit;; esac
+case $request in *elemental.io/plugin/v1*);; *) fail failed;; esac
+case $request in *"a list"*) fail invalid;; esac
+case $1 in
+observe)
+	verdict=outdated
+	case $request in *osVersionManagement*) [ ! -e staged ] || verdict=satisfied;; *) verdict=satisfied;; esac
+	echo '{"result":{"verdict":"'$verdict'"}}';;
+stage) echo '{"progress":{"step":"Staging"}}'; sleep 0.05; touch staged; echo '{"result":{}}';;
+unstage) rm -f staged; echo '{"result":{}}';;
+confirm) echo '{"result":{}}';;
+bootstrap) fail failed;;
+*) fail failed;;
+esac
+`
+	out, err := run(t, "", "test", "--request", request, "--stage", write("good", head+tail))
+	t.Log("\n" + out)
+	is.NoErr(err)
+	is.True(strings.HasSuffix(out, "18 ok, 0 failed, 0 skipped\n"))
+
+	for _, c := range []struct{ flaw, finding string }{
+		{`[ $1 != describe ] || touch here`, "it describes itself, in an empty folder, and leaves it empty: it left here in its work dir"},
+		{`case $1 in describe) echo '{"result":{"name":"x","protocols":["elemental.io/plugin/v1"],"verbs":["observe"]}}'; exit;; esac`, "it has the verbs that every host needs: stage is not among its verbs"},
+		{`case $1 in describe) describe | sed s/object/text/; exit;; esac`, "its schema can be used, and refuses a list: reading the schema: at #/type: there is no type \"text\""},
+		{`case $1 in describe) describe | sed 's/"type":"object"//'; exit;; esac`, "its schema can be used, and refuses a list: it accepts"},
+		{`case $1$request in describe*plugin/v0*) fail failed;; esac`, "it answers describe whatever protocol is spoken: the request spoke elemental.io/plugin/v0, and its answer is"},
+		{`case $1$request in observe*plugin/v0*) echo '{"result":{"verdict":"satisfied"}}'; exit;; esac`, "it refuses a protocol that it does not speak: the request spoke elemental.io/plugin/v0, and it answered with a result"},
+		{`case $1 in levitate) echo '{"result":{}}'; exit;; esac`, "it refuses a verb that there is not: it was asked to levitate, and it answered with a result"},
+		{`case $1 in levitate) echo no >&2; exit 3;; esac`, "it refuses a verb that there is not: it was asked to levitate, and it answered with no error: it wrote nothing on standard output, and exited with status 3"},
+		{`case $1 in observe) echo '{"result":{"verdict":"outdated"}}'; exit;; esac`, "it is satisfied when nothing is requested: its verdict is outdated"},
+		{`case $request in *future*) fail invalid;; esac`, "it ignores fields that it does not know: the request had the fields future and input.future"},
+		{`case $request in *"a list"*) fail failed;; esac`, "it refuses a list as invalid: osVersionManagement was [\"a list\"], and its error is not of class invalid"},
+		{`case $1 in describe) describe | sed 's/"type":"object"/"type":"object","required":["b"]/'; exit;; esac`, "its schema accepts the request: "},
+		{`case $1 in observe) [ ! -e staged ] && case $request in *'"a":1'*) if [ -e ../odd ]; then rm ../odd; echo '{"result":{"verdict":"satisfied"}}'; else touch ../odd; echo '{"result":{"verdict":"outdated"}}'; fi; exit;; esac;; esac`, "it answers the same when it is asked twice: it answered {"},
+		{`case $1 in observe) touch seen.$$;; esac`, "it changes nothing when it observes: seen."},
+		{`case $1 in stage) [ -e lock ] && fail failed; touch lock; echo '{"progress":{"step":"Staging"}}'; sleep 0.2; rm lock; touch staged; echo '{"result":{}}'; exit;; esac`, "it recovers when it is killed while it stages: it is wrong"},
+		{`case $1 in stage) echo '{"result":{}}'; exit;; esac`, "it has what it staged, and stages it twice: its verdict is outdated"},
+		{`case $1 in unstage) [ -e staged ] || fail failed;; esac`, "it unstages when nothing is staged: it is wrong"},
+		{`printf '%s\n' "$request" >&2`, "it keeps bootstrap data out of its log: it wrote them to its log"},
+		{`[ $1 != stage ] || echo hello`, "all that it wrote on standard output is the protocol: asked to stage: a line of the answer is not a JSON object: \"hello\""},
+		{`[ $1 != stage ] || echo '{"progress":{"step":"x","percent":"7"}}'`, "all that it wrote on standard output is the protocol: asked to stage: the progress of the answer can't be read"},
+		{`[ $1 != stage ] || echo '{"progress":{"step":"x","percent":700}}'`, "all that it wrote on standard output is the protocol: asked to stage, its answer is not as the schema of the protocol says: progress.percent: it must be 100 or less"},
+		{`case $1 in observe) echo '{"result":{"verdict":"satisfied","current":{"version":7}}}'; exit;; esac`, "all that it wrote on standard output is the protocol: asked to observe, its observation is not as the schema of the protocol says"},
+		{`[ $1 != confirm ] && [ $1 != unstage ] || { sleep 60 >/dev/null 2>&1 & }`, "it left nothing running: when it had exited, children of it still ran, and were ended; it was asked to unstage"},
+	} {
+		t.Run(c.finding, func(t *testing.T) {
+			out, err := run(t, "", "test", "--request", request, "--stage", write("bad", head+c.flaw+tail))
+			if err == nil || !slices.ContainsFunc(strings.Split(out, "\n"), func(line string) bool { return strings.HasPrefix(line, "FAILED  "+c.finding) }) {
+				t.Errorf("%v:\n%s", err, out)
+			}
+		})
+	}
+	out, err = run(t, "", "test", "-v", write("loud", head+"echo hello >&2"+tail))
+	is.NoErr(err)
+	is.True(strings.Contains(out, "ok      it describes itself, in an empty folder, and leaves it empty\n        | hello\n"))
+	is.True(strings.Contains(out, "skipped it has what it staged, and stages it twice (--stage was not given)\n"))
+	_, err = run(t, "", "test", filepath.Join(folder, "missing"))
+	is.True(err != nil)
+}
