@@ -2,9 +2,12 @@
 package modes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,32 +21,50 @@ import (
 
 // Commands lists the modes.
 func Commands(version string) []*cli.Command {
-	return append([]*cli.Command{
-		controller.Command(version),
-		agent.Command(version),
-		pid1.Command(),
-		hostos.Command(),
-		plugin.Command(),
-	}, operator.Commands(version)...)
+	operators, general := operator.Commands(version)
+	return slices.Concat(
+		in("For operators", operators...),
+		in("In the management cluster", controller.Command(version)),
+		in("On a host", agent.Command(version), hostos.Command(), plugin.Command(), pid1.Command()),
+		in("General", general...),
+	)
 }
 
-// Unknown is what happens when no command is named, or none that there is.
-func Unknown(c *cli.Context) error {
-	if c.NArg() == 0 {
-		return cli.ShowAppHelp(c)
+// in puts commands under a heading.
+func in(category string, commands ...*cli.Command) []*cli.Command {
+	for _, c := range commands {
+		c.Category = category
 	}
-	return cli.Exit(fmt.Sprintf("there is no command %q; see elemental --help", c.Args().First()), 2)
+	return commands
 }
 
-// ExitCode says what went wrong, and with which status the program ends: an error may name its own.
-func ExitCode(stderr io.Writer, err error) int {
+// App is the program as it was called.
+func App(version, calledAs string) *cli.App {
+	return &cli.App{
+		Name: operator.ProgramName(calledAs), Version: version, HideVersion: true, Commands: Commands(version),
+		Usage:          "keep hosts at the OS version that their management cluster declares",
+		ExitErrHandler: func(*cli.Context, error) {}, // The exit is the caller's.
+	}
+}
+
+// Run is the program: it carries out a command line, and returns the status to end with.
+func Run(ctx context.Context, version string, args []string) int {
+	app := App(version, args[0])
+	if err := operator.Run(ctx, app, args); err != nil {
+		return exitCode(os.Stderr, app.Name, err)
+	}
+	return 0
+}
+
+// exitCode says what went wrong, and with which status the program ends: an error may name its own.
+func exitCode(stderr io.Writer, program string, err error) int {
 	status := 1
 	var named cli.ExitCoder
 	if errors.As(err, &named) {
 		status = named.ExitCode()
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(stderr, "elemental: "+text)
+		fmt.Fprintln(stderr, program+": "+text)
 	}
 	return status
 }

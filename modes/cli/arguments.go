@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"slices"
 
@@ -53,9 +52,4 @@ func set(c *cli.Context, given *flag.Flag) error {
 		}
 	}
 	return nil
-}
-
-// usage is the error of someone who typed what can't be meant.
-func usage(c *cli.Context, err error) error {
-	return cli.Exit(fmt.Sprintf("%v; see %s --help", err, c.Command.HelpName), exitUsage)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"time"
 
@@ -47,15 +46,15 @@ type world struct {
 	terminal int // the width of the terminal that out is; 0: it is none
 }
 
-// Commands are the commands of an operator.
-func Commands(version string) []*cli.Command {
-	flags, connect := cluster()
-	return commands(version, flags, func(c *cli.Context) world {
+// Commands are the commands of an operator, and those about the program itself.
+func Commands(version string) (operators, program []*cli.Command) {
+	flags, connect, names := cluster()
+	return commands(flags, func(c *cli.Context) world {
 		return world{connect: connect, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: widthOf(os.Stdout)}
-	})
+	}), general(version, flags, &completer{connect: connect, names: names})
 }
 
-func commands(version string, clusterFlags []cli.Flag, of func(*cli.Context) world) []*cli.Command {
+func commands(clusterFlags []cli.Flag, of func(*cli.Context) world) []*cli.Command {
 	return []*cli.Command{
 		{
 			Name: "upgrade", Usage: "ask a host for another OS version",
@@ -97,17 +96,8 @@ func commands(version string, clusterFlags []cli.Flag, of func(*cli.Context) wor
 				return listHosts(c.Context, of(c), c.Bool("all-namespaces"))
 			},
 		},
-		{
-			Name: "version", Usage: "print the version",
-			Action: func(c *cli.Context) error {
-				fmt.Fprintf(of(c).out, "elemental %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-				return nil
-			},
-		},
 	}
 }
-
-func misused(c *cli.Context, err error, _ bool) error { return usage(c, err) }
 
 func listHosts(ctx context.Context, w world, everywhere bool) error {
 	operator, err := w.connect()

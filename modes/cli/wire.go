@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -12,13 +14,39 @@ import (
 )
 
 // cluster is the one that kubectl's usual flags lead to: they mean here what they mean there.
-func cluster() ([]cli.Flag, func() (ports.Operator, error)) {
+func cluster() (flags []cli.Flag, connect func() (ports.Operator, error), names func(flag string) []string) {
 	config := genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(-1)
 	known := pflag.NewFlagSet("kubectl", pflag.ContinueOnError)
 	config.AddFlags(known)
-	var flags []cli.Flag
 	known.VisitAll(func(f *pflag.Flag) { flags = append(flags, kubectlFlag(f)) })
-	return flags, func() (ports.Operator, error) { return operator.New(config) }
+	connect = func() (ports.Operator, error) { return operator.New(config) }
+	return flags, connect, func(flag string) []string { return namesIn(config, flag) }
+}
+
+// namesIn are what the kubeconfig offers for a flag.
+func namesIn(config *genericclioptions.ConfigFlags, flag string) []string {
+	raw, err := config.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil
+	}
+	switch flag {
+	case "context":
+		return slices.Collect(maps.Keys(raw.Contexts))
+	case "cluster":
+		return slices.Collect(maps.Keys(raw.Clusters))
+	case "user":
+		return slices.Collect(maps.Keys(raw.AuthInfos))
+	case "namespace":
+		var names []string
+		for _, c := range raw.Contexts {
+			if c.Namespace != "" {
+				names = append(names, c.Namespace)
+			}
+		}
+		return names
+	default:
+		return nil
+	}
 }
 
 // often are the flags that the help shows; the others are kubectl's too, and seldom needed.
