@@ -161,6 +161,7 @@ func detect(run programs) (manager, error) {
 		open     func(programs) manager
 	}{
 		{[]string{"apt-get", "dpkg"}, newApt},
+		{[]string{"dnf", "rpm"}, newDNF},
 	} {
 		if !slices.ContainsFunc(known.programs, func(name string) bool { return !installed(name) }) {
 			return known.open(run), nil

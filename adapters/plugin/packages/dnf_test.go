@@ -1,0 +1,81 @@
+package packages
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+func newDNFHost(t *testing.T) (*rpmHost, *dnf) {
+	t.Helper()
+	h := newRPMHost(t, "dnf")
+	d := &dnf{
+		rpm: rpm{programs: programs{log: &h.log}, root: h.root}, program: "/usr/bin/dnf",
+		options: []string{"--installroot=" + h.root, "--releasever=1", "--setopt=pluginconfpath=" + h.path("etc/dnf/plugins")},
+		locks:   versionLock{conf: h.path("etc/dnf/plugins/versionlock.conf")},
+	}
+	h.plugin.detect = func(programs) (manager, error) { return d, nil }
+	h.write("etc/dnf/plugins/versionlock.conf", "[main]\nenabled = 0\n")
+	h.write("etc/dnf/dnf.conf", "[main]\ngpgcheck=0\n")
+	h.write("etc/yum.repos.d/test.repo", "[test]\nname=test\nskip_if_unavailable=1\nbaseurl=file://"+h.repository+"\n")
+	return h, d
+}
+
+func TestDNFMakesTrue(t *testing.T) {
+	h, _ := newDNFHost(t)
+	h.makesTrue()
+}
+
+func TestDNFLocksVersions(t *testing.T) {
+	is := is.New(t)
+	h, d := newDNFHost(t)
+	h.write("etc/dnf/plugins/versionlock.conf", "[main]\nenabled = 1\nlocklist = "+h.path("locks")+"\n")
+	h.write("locks", "# by hand\nworld-0:1.0-1.*\n")
+	h.publish(rpmPackage{name: "hello", version: "1.0"}, rpmPackage{name: "hello", version: "2.0"}, rpmPackage{name: "world", version: "1.0"})
+	pinned := `{"packages":{"refresh":true,"versions":{"hello":"1.0"},"install":["world"]}}`
+	is.NoErr(h.stage(pinned))
+	is.Equal(h.installed(), "hello-1.0 world-1.0")
+	is.Equal(h.read("locks"), "# by hand\nworld-0:1.0-1.*\n# elemental: hello 1.0\nhello-1.0\n")
+	is.True(!h.observe(pinned).NeedsRestart)
+	if _, err := os.Stat("/usr/lib/python3/dist-packages/dnf-plugins/versionlock.py"); err == nil {
+		// Nor does a person's dnf move it.
+		h.run("dnf", append(d.settings(), "upgrade", "hello")...)
+		is.Equal(h.installed(), "hello-1.0 world-1.0")
+	}
+	is.NoErr(h.stage(`{"packages":{"upgrade":["hello"]}}`))
+	is.Equal(h.installed(), "hello-2.0 world-1.0")
+	is.Equal(h.read("locks"), "# by hand\nworld-0:1.0-1.*\n")
+}
+
+func TestDNFFails(t *testing.T) {
+	h, _ := newDNFHost(t)
+	h.fails()
+}
+
+func TestDNFRepairs(t *testing.T) {
+	h, _ := newDNFHost(t)
+	h.repairs()
+}
+
+func TestDNFWaits(t *testing.T) {
+	h, _ := newDNFHost(t)
+	h.publish(rpmPackage{name: "hello", version: "1.0"})
+	h.waits("var/cache/dnf/metadata_lock.pid", `{"packages":{"refresh":true,"install":["hello"]}}`)
+	h.waits("var/lib/dnf/rpmdb_lock.pid", `{"packages":{"remove":["hello"]}}`)
+}
+
+func TestDNFRepositoryIsDown(t *testing.T) {
+	is := is.New(t)
+	h, _ := newDNFHost(t)
+	h.publish(rpmPackage{name: "hello", version: "1.0"})
+	is.NoErr(h.stage(`{"packages":{"refresh":true}}`))
+	h.must(os.RemoveAll(filepath.Join(h.repository, "noarch")))
+	h.isDown(h.stage(`{"packages":{"install":["hello"]}}`))
+	h.must(os.RemoveAll(filepath.Join(h.repository, "repodata")))
+	h.isDown(h.stage(`{"packages":{"refresh":true}}`))
+	h.write("etc/yum.repos.d/test.repo", strings.Replace(h.read("etc/yum.repos.d/test.repo"), "file://", "http://127.0.0.1:9", 1))
+	h.isDown(h.stage(`{"packages":{"refresh":true,"install":["hello"]}}`))
+}
