@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"elemental/e2e/hosts"
 )
@@ -12,6 +13,7 @@ import (
 // TestPluginsCommands tells how a host is kept by commands, once its own policy allows them.
 func TestPluginsCommands(t *testing.T) {
 	s := newSetting(t)
+	defer told(t, time.Now())
 	st := s.withMachineLike(t, func(c *hosts.Config) { c.Plugin = "commands" })
 
 	// Nobody asked the host's owner.
@@ -85,6 +87,7 @@ func TestPluginsToolkit(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSetting(t)
+	defer told(t, time.Now())
 	st := s.withMachineLike(t, func(c *hosts.Config) { c.Plugin = "dummy" })
 	st.exec("mkdir -p /etc/toolkit /etc/systemd/system/elemental-agent.service.d /var/lib/toolkit")
 	st.write("/etc/toolkit/start", toolkitStart)
@@ -124,6 +127,11 @@ func TestPluginsToolkit(t *testing.T) {
 	st.waitReady()
 	st.equal("the number of boots", len(st.machine.Boots()), 4)
 	st.equal("the number of upgrades", st.lines("/var/lib/toolkit/upgrades"), 3)
+}
+
+func told(t *testing.T, start time.Time) {
+	t.Helper()
+	t.Logf("told in %s", time.Since(start).Round(time.Second))
 }
 
 // exec runs a line of the shell on the machine.

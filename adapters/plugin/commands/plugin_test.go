@@ -165,7 +165,7 @@ func TestFirstFailureEndsIt(t *testing.T) {
 	b.is.Equal(f.Reason, "CommandFailed")
 	b.is.Equal(f.Path, "commands[2].run")
 	b.is.Equal(f.Message, "command 3 of 4 (third) exited with status 1; its output ends with: no such luck")
-	b.failure(b.stage(request))
+	b.is.Equal(b.failure(b.stage(request)), f)
 	b.is.Equal(b.marks("a"), 1) // What was done before is not done again.
 	b.is.Equal(b.marks("never"), 0)
 	b.is.True(strings.HasSuffix(b.observe(request).Current.Version, "2 of 4 so"))

@@ -21,13 +21,12 @@ import (
 // bench is a host that was installed with the toolkit, whose command is a stand-in.
 type bench struct {
 	*testing.T
-	is      *is.I
-	folder  string // of the stand-in
-	run     string
-	boots   int
-	config  Config
-	booted  time.Time
-	running int
+	is     *is.I
+	folder string // of the stand-in
+	run    string
+	boots  int
+	config Config
+	booted time.Time
 }
 
 func newBench(t *testing.T) *bench {
