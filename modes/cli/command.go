@@ -16,8 +16,9 @@ import (
 	"elemental/ports"
 )
 
-// The statuses that the commands end with, besides 0 and 1 for everything else.
+// The statuses that the commands end with, besides 0; 1 also is everything else.
 const (
+	exitUnasked     = 1   // the cluster could not be asked, or refused
 	exitUsage       = 2   // what was typed can't be meant
 	exitMachine     = 3   // the host serves a machine, which is to be asked instead
 	exitFailed      = 4   // the version was rolled back, failed for good, or is not valid
@@ -28,12 +29,13 @@ const (
 // waitStatuses are the statuses of a command that asks for a version and may wait for it.
 func waitStatuses() []manual.Status {
 	return []manual.Status{
-		{Code: 0, Means: "the version runs and the host is ready; without --wait: it was asked for"},
-		{Code: 1, Means: "the cluster could not be asked"},
-		{Code: exitMachine, Means: "the host serves a machine, which must be asked instead"},
-		{Code: exitFailed, Means: "the version was rolled back, failed for good, is not valid, or was replaced by another request"},
-		{Code: exitTimedOut, Means: "the time for waiting was over"},
-		{Code: exitInterrupted, Means: "the waiting was interrupted; the request stands"},
+		{Code: 0, Means: "all run what was asked for and are ready; without --wait: all were asked"},
+		{Code: exitUnasked, Means: "the cluster could not be asked, or refused, or nothing was selected"},
+		{Code: exitUsage, Means: "wrong usage, or a file that can't be meant"},
+		{Code: exitMachine, Means: "a host serves a machine, which must be asked instead; nothing was asked of any"},
+		{Code: exitFailed, Means: "at least one was rolled back, failed for good, was deleted, was asked for something else meanwhile, or would be asked for what is not valid"},
+		{Code: exitTimedOut, Means: "the time was over, and none had failed; what was asked goes on"},
+		{Code: exitInterrupted, Means: "it was interrupted; what was asked goes on"},
 	}
 }
 
@@ -43,44 +45,27 @@ type world struct {
 	now      func() time.Time
 	out      io.Writer
 	errs     io.Writer
-	terminal int // the width of the terminal that out is; 0: it is none
+	in       io.Reader
+	terminal int                                 // the width of the terminal that out is; 0: it is none
+	size     func() (width, height int)          // the terminal's size as it is now
+	check    func(schema, document []byte) error // a core.Failure where the document does not fit
 }
 
 // Commands are the commands of an operator, and those about the program itself.
 func Commands(version string) (operators, program []*cli.Command) {
 	flags, connect, names := cluster()
 	return commands(flags, func(c *cli.Context) world {
-		return world{connect: connect, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: widthOf(os.Stdout)}
+		width, _ := sizeOf(os.Stdout)
+		return world{
+			connect: connect, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: width, in: c.App.Reader, check: fits,
+			size: func() (int, int) { return sizeOf(os.Stdout) },
+		}
 	}), general(version, flags, &completer{connect: connect, names: names})
 }
 
 func commands(clusterFlags []cli.Flag, of func(*cli.Context) world) []*cli.Command {
 	return []*cli.Command{
-		{
-			Name: "upgrade", Usage: "ask a host for another OS version",
-			Subcommands: []*cli.Command{{
-				Name: "host", ArgsUsage: "NAME", Usage: "ask one host for an image",
-				Description: manual.Page{
-					Text: "Asks for spec.osVersionManagement.osVersion.imageUri and leaves all else that is asked as it is.",
-					Examples: []manual.Example{
-						{Does: "Ask for an image, and wait until the host runs it.", Line: "elemental upgrade host my-elemental-host --image oci://my-registry/my-image:v2 --wait"},
-					},
-					Statuses: waitStatuses(),
-					See:      []string{"elemental hosts"},
-				}.String(),
-				Flags: append(slices.Clone(clusterFlags),
-					&cli.StringFlag{Name: "image", Usage: "the `IMAGE`, such as oci://registry/os:v1.2.3 (required)"},
-					&cli.BoolFlag{Name: "wait", Usage: "wait until the image runs and the host is ready"},
-					&cli.DurationFlag{Name: "timeout", Value: 30 * time.Minute, Usage: "how long to wait"},
-				),
-				Action:       func(c *cli.Context) error { return upgradeHost(c, of(c)) },
-				OnUsageError: misused,
-			}},
-			Action: func(c *cli.Context) error {
-				return cli.Exit("elemental upgrade needs to know what: elemental upgrade host NAME --image IMAGE", exitUsage)
-			},
-			OnUsageError: misused,
-		},
+		upgradeCommand(clusterFlags, of),
 		{
 			Name: "hosts", Usage: "show the hosts and how they stand",
 			Description: manual.Page{

@@ -1,123 +1,204 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"elemental/core"
+	"elemental/modes/manual"
 	"elemental/ports"
 )
 
 // labelInPlaceUpdate arms a node for one update.
 const labelInPlaceUpdate = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
 
-// order is what the operator asks for.
-type order struct {
-	host    string
-	image   string
-	wait    bool
-	timeout time.Duration
+// upgrade is what the operator asks for, and of whom.
+type upgrade struct {
+	world
+	operator ports.Operator
+	whom     ports.Selection
+	request  request
+	verdicts verdicts
+
+	wait        bool
+	parallel    int // 0: all at once
+	keepGoing   bool
+	timeout     time.Duration
+	unvalidated bool
+	dry         bool
 }
 
-func upgradeHost(c *cli.Context, w world) error {
-	words, err := arguments(c)
-	if err != nil {
-		return err
+func upgradeCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.Command {
+	return &cli.Command{
+		Name: "upgrade", Usage: "ask hosts or machines for another OS version",
+		Subcommands: []*cli.Command{
+			upgradeKind(core.KindHost, clusterFlags, of, "ask hosts for an image, or for a whole OS version, and wait for it",
+				"A host that serves a machine is asked through its machine: see `elemental upgrade machine`.",
+				[]manual.Example{
+					{Does: "Ask for an image, and wait until the host runs it.", Line: "elemental upgrade host my-elemental-host --image oci://my-registry/my-image:v2 --wait"},
+					{Does: "See what would come of it. Nothing changes.", Line: "elemental upgrade host my-elemental-host --image oci://my-registry/my-image:v2 --dry-run"},
+					{Does: "Upgrade all hosts of a site, two at a time, and stop at the first that fails.", Line: "elemental upgrade host -l site=north --image oci://my-registry/my-image:v2 --parallel 2 --timeout 2h"},
+					{Does: "Ask for a whole osVersionManagement.", Line: "elemental upgrade host my-elemental-host -f os-version.yaml"},
+				}),
+			upgradeKind(core.KindMachine, clusterFlags, of, "ask ElementalMachines for an image, or for a whole OS version, and wait for it",
+				"A machine forwards what is asked of it to the host that serves it. Where that host is a node of a cluster already, it is to be drained and armed by its label; the command says which.",
+				[]manual.Example{
+					{Does: "Ask for an image, and wait until the machine's host runs it.", Line: "elemental upgrade machine my-machine --image oci://my-registry/my-image:v2 --wait"},
+					{Does: "Ask all machines of the namespace, one after the other.", Line: "elemental upgrade machine --all --image oci://my-registry/my-image:v2 --parallel 1"},
+				}),
+		},
+		Action: func(c *cli.Context) error {
+			return cli.Exit("elemental upgrade needs to know what: elemental upgrade host NAME --image IMAGE", exitUsage)
+		},
+		OnUsageError: misused,
 	}
-	if len(words) != 1 {
-		return usage(c, fmt.Errorf("elemental upgrade host needs one argument, the name of the host, and not %d", len(words)))
-	}
-	image, err := imageOf(c.String("image"))
-	if err != nil {
-		return usage(c, err)
-	}
-	if c.Duration("timeout") <= 0 {
-		return usage(c, errors.New("--timeout must be more than nothing, such as 30m"))
-	}
-	operator, err := w.connect()
-	if err != nil {
-		return err
-	}
-	return upgrade(c.Context, w, operator, order{host: words[0], image: image, wait: c.Bool("wait"), timeout: c.Duration("timeout")})
 }
 
-// imageOf completes a reference as it is written for other tools.
-func imageOf(reference string) (string, error) {
+func upgradeKind(kind core.Kind, clusterFlags []cli.Flag, of func(*cli.Context) world, usage, about string, examples []manual.Example) *cli.Command {
+	return &cli.Command{
+		Name: string(kind), ArgsUsage: "[NAME...]", Usage: usage,
+		Description: manual.Page{
+			Text: "Asks for spec.osVersionManagement.osVersion.imageUri with --image and leaves all else that is asked as it is; with --filename it replaces " +
+				"all of spec.osVersionManagement. Names, --selector or --all say who is asked, in one namespace. Asking for what is asked for already changes nothing.\n\n" +
+				"Everything is settled before anything is asked: if one host serves a machine, or what it would be asked for does not fit the schema that its plugin has " +
+				"published, nothing is asked of any. From then on the set is fixed.\n\n" + about,
+			Examples: examples, Statuses: waitStatuses(), See: []string{"elemental hosts", "docs/plugin-protocol.md"},
+		}.String(),
+		Flags: append(slices.Clone(clusterFlags),
+			&cli.StringFlag{Name: "image", Usage: "ask for the `IMAGE`, such as oci://registry/os:v1.2.3, and leave all else"},
+			&cli.StringFlag{Name: "filename", Aliases: []string{"f"}, Usage: "ask for the whole osVersionManagement in `FILE`, JSON or YAML; - is the standard input"},
+			&cli.StringFlag{Name: "selector", Aliases: []string{"l"}, Usage: fmt.Sprintf("ask the %ss with these `LABELS`, such as site=north,tier!=test", kind)},
+			&cli.BoolFlag{Name: "all", Usage: fmt.Sprintf("ask all %ss of the namespace", kind)},
+			&cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Hidden: true, Usage: "refused, with the reason"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait until what was asked for runs and all are ready"},
+			&cli.IntFlag{Name: "parallel", Usage: "ask `N` at most at a time, and the next when one is done; with --wait (default: all at once)"},
+			&cli.BoolFlag{Name: "keep-going", Usage: "ask the next ones even when one has failed"},
+			&cli.DurationFlag{Name: "timeout", Value: 30 * time.Minute, Usage: "how long the whole command may take"},
+			&cli.BoolFlag{Name: "validate", Value: true, Usage: "refuse to ask for what does not fit the schema that a host's plugin has published"},
+			&cli.GenericFlag{Name: "dry-run", Value: &dryRun{}, Usage: "show what the cluster and the schemas would say, and change nothing: `server|none`"},
+		),
+		Action: func(c *cli.Context) error {
+			u, err := upgradeOf(c, of(c), kind)
+			if err != nil {
+				return err
+			}
+			if u.operator, err = u.connect(); err != nil {
+				return err
+			}
+			return u.run(c.Context)
+		},
+		OnUsageError: misused,
+	}
+}
+
+// upgradeOf reads what was typed.
+func upgradeOf(c *cli.Context, w world, kind core.Kind) (*upgrade, error) {
+	names := c.Args().Slice()
+	u := &upgrade{
+		world: w, verdicts: verdicts{check: w.check}, whom: ports.Selection{Kind: kind, Names: names, Labels: c.String("selector")},
+		wait: c.Bool("wait") || c.IsSet("parallel"), parallel: c.Int("parallel"), keepGoing: c.Bool("keep-going"),
+		timeout: c.Duration("timeout"), unvalidated: !c.Bool("validate"), dry: fmt.Sprint(c.Generic("dry-run")) == "server",
+	}
+	ways, err := 0, error(nil)
+	for _, given := range []bool{len(names) > 0, c.IsSet("selector"), c.Bool("all")} {
+		if given {
+			ways++
+		}
+	}
 	switch {
-	case reference == "":
-		return "", errors.New("--image says which image to ask for, such as oci://registry/os:v1.2.3")
-	case strings.ContainsFunc(reference, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return "", fmt.Errorf("--image %q has white space in it", reference)
-	case strings.Contains(reference, "://"), strings.HasPrefix(reference, "oci-layout:"), strings.HasPrefix(reference, "oci-archive:"):
-		return reference, nil
+	case c.Bool("all-namespaces"):
+		err = errors.New("a namespace at a time is asked, since another one's hosts are another owner's as a rule: name it with --namespace, and say --all for all in it")
+	case ways == 0:
+		err = fmt.Errorf("say which %ss to ask: by their names, by --selector, or by --all", kind)
+	case ways > 1:
+		err = fmt.Errorf("say in one way which %ss to ask: by their names, by --selector, or by --all", kind)
+	case slices.Contains(names, ""):
+		err = fmt.Errorf("the name of a %s is empty", kind)
+	case c.IsSet("selector") && strings.TrimSpace(u.whom.Labels) == "":
+		err = errors.New("--selector is empty, which would be all: say --all if that is meant")
+	case u.timeout <= 0:
+		err = errors.New("--timeout must be more than nothing, such as 30m")
+	case c.IsSet("parallel") && u.parallel < 1:
+		err = fmt.Errorf("--parallel %d asks nobody: it must be 1 or more", u.parallel)
 	default:
-		return "oci://" + reference, nil
+		u.request, err = requestOf(c, w)
 	}
-}
-
-func upgrade(ctx context.Context, w world, operator ports.Operator, o order) error {
-	found, err := operator.List(ctx, ports.Selection{Kind: core.KindHost, Names: []string{o.host}})
 	if err != nil {
-		return err
+		return nil, usage(c, err)
 	}
-	before := found[0]
-	if before.Machine != "" {
-		return cli.Exit(servesMachine(before, o.image), exitMachine)
-	}
-	asked, err := operator.Ask(ctx, before, ports.Change{Image: o.image})
-	if err != nil {
-		return err
-	}
-	if asked.Generation == before.Generation {
-		fmt.Fprintf(w.out, "host %s/%s is already asked for %s\n", asked.Namespace, asked.Name, o.image)
-	} else {
-		fmt.Fprintf(w.out, "host %s/%s is asked for %s\n", asked.Namespace, asked.Name, o.image)
-	}
-	if asked.Bootstrapped && asked.Label != core.LabelPending {
-		fmt.Fprintf(w.errs, "The host is a node of a cluster: nothing happens until its label is pending. Drain the node, then\n"+
-			"  kubectl label elementalhost -n %s %s --overwrite %s=%s\n", asked.Namespace, asked.Name, labelInPlaceUpdate, core.LabelPending)
-	}
-	if !o.wait {
-		return nil
-	}
-	return wait(ctx, w, operator, asked, o.timeout)
+	return u, nil
 }
 
-// servesMachine says whom to ask instead of a host.
-func servesMachine(host ports.Target, image string) string {
-	return fmt.Sprintf("host %s/%s serves the machine %s, which says what it runs; ask that:\n"+
-		"  kubectl patch elementalmachine -n %s %s --type=merge -p '{\"spec\":{\"osVersionManagement\":{\"osVersion\":{\"imageUri\":%q}}}}'",
-		host.Namespace, host.Name, host.Machine, host.Namespace, host.Machine, image)
+func requestOf(c *cli.Context, w world) (q request, err error) {
+	switch image, file := c.IsSet("image"), c.String("filename"); {
+	case image && file != "":
+		return q, errors.New("--image and --filename both say what to ask for: give one")
+	case file != "":
+		q.file = file
+		q.document, err = documentOf(file, w.in)
+		return q, err
+	case !image:
+		return q, errors.New("say what to ask for: --image says which image to ask for, --filename which whole osVersionManagement")
+	default:
+		q.image, err = imageOf(c.String("image"))
+		return q, err
+	}
 }
 
-// wait follows the host until what was asked for runs, or will not.
-func wait(ctx context.Context, w world, operator ports.Operator, asked ports.Target, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// run asks, once it is certain that all may be asked.
+func (u *upgrade) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
-	lines := &progress{world: w}
-	var last core.Waiting
-	err := operator.Follow(ctx, ports.Selection{Kind: core.KindHost, Names: []string{asked.Name}}, func(h ports.Target) bool {
-		last = core.Wait(asked.Generation, asked.Requested, h.Standing)
-		lines.show(h, last)
-		return last.End == core.WaitGoesOn
-	})
-	lines.end()
+	subjects, err := u.subjects(ctx)
+	if err != nil {
+		return u.cutOff(cmp.Or(ctx.Err(), err), "looking up whom to ask")
+	}
+	if err := u.serving(subjects); err != nil {
+		return err
+	}
+	if len(subjects) > 1 {
+		fmt.Fprintf(u.out, "%d %ss\n", len(subjects), u.whom.Kind)
+	}
+	if u.dry {
+		return u.rehearse(ctx, subjects)
+	}
+	if err := u.refuse(subjects); err != nil {
+		return err
+	}
+	u.warn(subjects)
+	targets := make([]ports.Target, 0, len(subjects))
+	for _, s := range subjects {
+		targets = append(targets, s.Target)
+	}
+	return rollout{
+		world: u.world, operator: u.operator, kind: u.whom.Kind, wait: u.wait, parallel: u.parallel, keepGoing: u.keepGoing, timeout: u.timeout,
+		ask: func(ctx context.Context, t ports.Target) (ports.Target, error) {
+			return u.operator.Ask(ctx, t, u.request.change())
+		},
+		says: func(before, after ports.Target) string {
+			if after.Generation == before.Generation {
+				return "is already asked for " + u.request.words()
+			}
+			return "is asked for " + u.request.words()
+		},
+	}.run(ctx, targets)
+}
+
+// cutOff gives an error that a context has caused the exit status of that.
+func (u *upgrade) cutOff(err error, doing string) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return cli.Exit(fmt.Sprintf("host %s/%s is not done after %s: %s: %s", asked.Namespace, asked.Name, timeout, last.Reason, plain(last.Message)), exitTimedOut)
+		return cli.Exit(fmt.Sprintf("%s was not done after %s; nothing was asked", doing, u.timeout), exitTimedOut)
 	case errors.Is(err, context.Canceled):
-		return cli.Exit(fmt.Sprintf("no longer waiting for host %s/%s, which goes on by itself", asked.Namespace, asked.Name), exitInterrupted)
-	case err != nil:
-		return err
-	case last.End == core.WaitFailed:
-		return cli.Exit(fmt.Sprintf("host %s/%s: %s: %s", asked.Namespace, asked.Name, last.Reason, plain(last.Message)), exitFailed)
+		return cli.Exit(doing+" was interrupted; nothing was asked", exitInterrupted)
 	default:
-		fmt.Fprintf(w.out, "host %s/%s is ready: %s\n", asked.Namespace, asked.Name, plain(last.Message))
-		return nil
+		return err
 	}
 }

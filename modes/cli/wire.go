@@ -10,6 +10,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"elemental/adapters/kubernetes/operator"
+	"elemental/adapters/plugin/schema"
 	"elemental/ports"
 )
 
@@ -72,3 +73,12 @@ type value struct{ pflag.Value }
 
 // IsBoolFlag says that the flag may stand without a value.
 func (v value) IsBoolFlag() bool { return v.Type() == "bool" }
+
+// fits holds a document against the JSON Schema that a plugin has published.
+func fits(text, document []byte) error {
+	compiled, err := schema.Compile(text)
+	if err != nil {
+		return err
+	}
+	return compiled.Check(document)
+}
