@@ -10,11 +10,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -75,24 +72,11 @@ func Run(ctx context.Context, server *rest.Config, options Options) error {
 }
 
 func managerOptions(options Options, scheme *runtime.Scheme) manager.Options {
-	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{labelManagedBy: managedBy})}
-	kept := cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&coordinationv1.Lease{}:  ours,
-			&corev1.ServiceAccount{}: ours,
-			&rbacv1.Role{}:           ours,
-			&rbacv1.RoleBinding{}:    ours,
-		},
-	}
-	if options.Namespace != "" {
-		kept.DefaultNamespaces = map[string]cache.Config{options.Namespace: {}}
-	}
 	anyName := true
 	lease, renew, retry, shutdown := leaseDuration, renewDeadline, retryPeriod, shutdownTime
 	return manager.Options{
 		Scheme: scheme,
-		Cache:  kept,
+		Cache:  cacheOptions(options.Namespace),
 		Logger: options.Log,
 		// A second controller in one process, as tests run it, bears the same names.
 		Controller:                    config.Controller{SkipNameValidation: &anyName},

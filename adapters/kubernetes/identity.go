@@ -96,13 +96,20 @@ func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (ti
 			return renewed, err
 		}
 	}
+	// The cache does not keep the whole of what is written back here.
 	if !equality.Semantic.DeepEqual(role.Rules, rules) {
+		if err := i.live.Get(ctx, client.ObjectKeyFromObject(role), role); err != nil {
+			return renewed, fmt.Errorf("reading Role %s/%s: %w", role.Namespace, role.Name, err)
+		}
 		role.Rules = rules
 		if err := i.client.Update(ctx, role); err != nil {
 			return renewed, fmt.Errorf("mending Role %s/%s: %w", role.Namespace, role.Name, err)
 		}
 	}
 	if !equality.Semantic.DeepEqual(binding.Subjects, subjects) {
+		if err := i.live.Get(ctx, client.ObjectKeyFromObject(binding), binding); err != nil {
+			return renewed, fmt.Errorf("reading RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
+		}
 		binding.Subjects = subjects
 		if err := i.client.Update(ctx, binding); err != nil {
 			return renewed, fmt.Errorf("mending RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
