@@ -230,6 +230,7 @@ func (b *bench) reportAsAgent(ctx context.Context, name string) error {
 			System: &v1beta1.SystemStatus{
 				BootID: "0c5f7d4c-0a4c-4f8e-9b7e-" + name, MachineID: "3f1d6f6b0d7c4d5c8a55f1c5b4a3f2e1", OSImage: "Debian GNU/Linux 12 (bookworm)",
 				KernelVersion: "6.1.0-30-amd64", Architecture: "amd64", AgentVersion: "v0.1.0", Plugin: "image",
+				PluginSchema: `{"description":"` + strings.Repeat("What may be asked for. ", 128) + `"}`, // 3 KiB, about as much as the image plugin says.
 			},
 		},
 	})
