@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets of `make test` share two cores and one control plane's memory: one after the other.
 .NOTPARALLEL:
-.PHONY: help build generate verify lint test test-fast e2e stories bench demo controlplane check
+.PHONY: help build generate verify lint test test-fast e2e stories bench fuzz demo controlplane check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TOOLS := go run ./e2e/tools
@@ -61,6 +61,12 @@ stories: ## Write the answers in the core's stories again, from what the core no
 
 bench: ## Print figures against peers; asserts nothing
 	go run ./e2e/bench
+
+fuzz: ## Feed each fuzz target what nobody thought of, for 10 s
+	@# What the targets learned to survive stands in testdata and is fed to them by make test-fast.
+	grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z]+' . | sed -E 's,/[^/]+:func , ,' | sort | while read -r package target; do \
+		go test -run '^$$' -fuzz "^$$target$$" -fuzztime 10s "$$package"; \
+	done
 
 demo: build ## Show Elemental at work on this machine; ONCE=1 ends after one round
 	tools=$$($(TOOLS) controlplane); \

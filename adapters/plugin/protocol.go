@@ -3,7 +3,9 @@
 package plugin
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -94,8 +96,14 @@ type version struct {
 }
 
 // parseAnswer reads one line. Fields that it does not know are left alone, so that a plugin may be newer
-// than the agent.
+// than the agent; what could be read in two ways is not an answer.
 func parseAnswer(line []byte) (answer, error) {
+	if !json.Valid(line) || bytes.TrimSpace(line)[0] != '{' {
+		return answer{}, fmt.Errorf("a line of the answer is not a JSON object: %s", quote(line))
+	}
+	if _, err := core.CanonicalJSON(line); err != nil {
+		return answer{}, fmt.Errorf("a line of the answer has no one meaning: %w: %s", err, quote(line))
+	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(line, &members); err != nil {
 		return answer{}, fmt.Errorf("a line of the answer is not a JSON object: %s", quote(line))
@@ -113,11 +121,25 @@ func parseAnswer(line []byte) (answer, error) {
 	for name, into := range map[string]any{"progress": &a.Progress, "error": &a.Error} {
 		if text, there := known[name]; there {
 			if err := json.Unmarshal(text, into); err != nil {
-				return answer{}, fmt.Errorf("the %s of the answer can't be read: %w", name, err)
+				return answer{}, fmt.Errorf("the %s of the answer can't be read: %w", name, typed(err))
 			}
 		}
 	}
 	return a, nil
+}
+
+// typed words the error of a value that is of the wrong type, or too large for it, without the names of this program's
+// own types.
+func typed(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	field := "it"
+	if wrong.Field != "" {
+		field = clip(wrong.Field, maxName)
+	}
+	return fmt.Errorf("%s is of the wrong type or out of bounds: %s", field, clip(wrong.Value, 40))
 }
 
 // final says whether a plugin's answer ends with this line.
@@ -154,7 +176,7 @@ func (f failure) core() core.Failure {
 func parseDescription(result json.RawMessage) (ports.Description, error) {
 	var d description
 	if err := json.Unmarshal(result, &d); err != nil {
-		return ports.Description{}, fmt.Errorf("the result of describe can't be read: %w", err)
+		return ports.Description{}, fmt.Errorf("the result of describe can't be read: %w", typed(err))
 	}
 	return ports.Description{
 		Name: clip(d.Name, maxName), Protocols: d.Protocols, Verbs: d.Verbs, Schema: d.Schema, Restarts: d.Restarts,
@@ -165,7 +187,7 @@ func parseDescription(result json.RawMessage) (ports.Description, error) {
 func parseObservation(result json.RawMessage, of ports.Description) (ports.Observation, error) {
 	var o observation
 	if err := json.Unmarshal(result, &o); err != nil {
-		return ports.Observation{}, fmt.Errorf("the result of observe can't be read: %w", err)
+		return ports.Observation{}, fmt.Errorf("the result of observe can't be read: %w", typed(err))
 	}
 	switch o.Verdict {
 	case core.VerdictSatisfied, core.VerdictOutdated, core.VerdictStaged, core.VerdictUnconfirmed, core.VerdictRolledBack:

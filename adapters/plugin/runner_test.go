@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,34 +17,6 @@ import (
 	"elemental/core"
 	"elemental/ports"
 )
-
-// TestMisbehaviour shows that each thing a plugin can do wrong has its own words.
-func TestMisbehaviour(t *testing.T) {
-	const result = `echo '{"result":{}}'`
-	for _, c := range []struct{ name, script, reason, message string }{
-		{"says nothing", `exit 0`, "PluginProtocolError", "exited without an answer"},
-		{"exits before it answers", `echo oh no >&2; exit 3`, "PluginExited", `exited with status 3 before it had answered; its log ends with "oh no"`},
-		{"fails after its result", result + `; exit 4`, "PluginExited", "answered with a result and then exited with status 4"},
-		{"is killed", `kill -SEGV $$`, "PluginKilled", "was ended by signal 11 (segmentation fault) before it had answered"},
-		{"writes garbage", `echo hello; sleep 60`, "PluginProtocolError", `a line of the answer is not a JSON object: "hello"`},
-		{"writes half a line", `printf '{"result":{'`, "PluginProtocolError", "stopped in the middle of a line"},
-		{"answers twice", result + ";" + result, "PluginProtocolError", "went on after the line that ends its answer"},
-		{"answers two things at once", `echo '{"result":{},"error":{"class":"failed"}}'`, "PluginProtocolError", "has 2 of progress, result and error"},
-		{"answers nothing known", `echo '{"results":{}}'`, "PluginProtocolError", "has 0 of progress, result and error"},
-		{"answers with the wrong type", `echo '{"progress":7}'`, "PluginProtocolError", "the progress of the answer can't be read"},
-		{"writes a line without an end", `yes x | tr -d '\n'`, "PluginProtocolError", "wrote a line longer than 1048576 bytes"},
-		{"floods with garbage", `yes`, "PluginProtocolError", "is not a JSON object"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			is := is.New(t)
-			failure := script(t, c.script).stage(t)
-			is.Equal(failure.Class, core.FailureFailed)
-			is.Equal(failure.Reason, c.reason)
-			t.Log(failure.Message)
-			is.True(strings.Contains(failure.Message, c.message))
-		})
-	}
-}
 
 func TestAnswers(t *testing.T) {
 	is := is.New(t)
@@ -74,16 +45,6 @@ echo '{"error":{"class":"retryable","reason":"RegistryAway","message":"the regis
 	is.Equal(full.Log, "some log\n")
 	failure := script(t, `echo '{"error":{"class":"odd","reason":"not one word"}}'`).stage(t)
 	is.Equal(failure, core.Failure{Class: core.FailureFailed, Message: "the plugin reports an error and does not say which"})
-}
-
-func TestHang(t *testing.T) {
-	is := is.New(t)
-	s := script(t, `exec sleep 600`, within(core.VerbStage, plugin.Deadline{Whole: 200 * time.Millisecond}))
-	begin := time.Now()
-	failure := s.stage(t)
-	is.Equal(failure.Reason, "PluginTimedOut")
-	is.True(strings.Contains(failure.Message, "was not done after 200ms"))
-	is.True(time.Since(begin) < 20*time.Second)
 }
 
 func TestSilence(t *testing.T) {
@@ -181,24 +142,6 @@ func TestLog(t *testing.T) {
 	is.NoErr(s.Do(t.Context(), core.VerbStage, request(t), nil))
 	is.True(strings.Contains(s.log.String(), "msg=one verb=stage"))
 	is.True(!strings.Contains(s.log.String(), "\033")) // nothing that a terminal would obey
-}
-
-// TestFlood lets a plugin write 70 MB of log, in one line and in many.
-func TestFlood(t *testing.T) {
-	for name, text := range map[string]string{"in many lines": `yes a line of the log of a plugin that has far too much to say`, "in one line": `yes | tr -d '\n'`} {
-		t.Run(name, func(t *testing.T) {
-			is := is.New(t)
-			s := script(t, `(`+text+`) 2>/dev/null | head -c 70000000 >&2; exit 1`, func(c *plugin.Config) { c.Log = nil })
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			err := s.Do(t.Context(), core.VerbStage, request(t), nil)
-			runtime.ReadMemStats(&after)
-			var full *plugin.Error
-			is.True(errors.As(err, &full))
-			is.Equal(len(full.Log), 64<<10)
-			is.True(int64(after.HeapSys)-int64(before.HeapSys) < 32<<20) // memory is flat
-		})
-	}
 }
 
 func TestSecretsStayOnStdin(t *testing.T) {

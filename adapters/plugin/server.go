@@ -117,9 +117,10 @@ func readRequest(stdin io.Reader) (request, error) {
 
 // wireFailure words an error for the other side. One that says nothing of its class counts as failed.
 func wireFailure(err error) *failure {
-	var f core.Failure
-	if !errors.As(err, &f) {
-		return &failure{Class: core.FailureFailed, Message: err.Error()}
+	f := failure{Message: err.Error()}
+	if own := (core.Failure{}); errors.As(err, &own) {
+		f = failure{Class: own.Class, Reason: own.Reason, Message: own.Message, Path: own.Path}
 	}
-	return &failure{Class: f.Class, Reason: f.Reason, Message: f.Message, Path: f.Path}
+	told := f.core()
+	return &failure{Class: told.Class, Reason: told.Reason, Message: told.Message, Path: told.Path}
 }

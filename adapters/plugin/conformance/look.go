@@ -119,7 +119,7 @@ func (r *run) satisfiedByNothing(ctx context.Context) error {
 	case err == nil && o.Verdict != core.VerdictSatisfied && o.Verdict != core.VerdictUnconfirmed:
 		return fmt.Errorf("its verdict is %s", o.Verdict)
 	case errors.As(err, &failure) && failure.Class != core.FailureInvalid && failure.Reason != "" && !r.Stage:
-		return notHere{r.elsewhere()}
+		return notHere{r.elsewhere() + ": " + err.Error()}
 	default:
 		return err
 	}
@@ -201,7 +201,7 @@ func (r *run) withoutSchema() string {
 
 func (r *run) elsewhere() string {
 	if r.here != nil {
-		return "it can't say how this machine stands: " + r.here.Error()
+		return "it can't say how this machine stands"
 	}
 	return ""
 }
