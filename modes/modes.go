@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -64,7 +65,10 @@ func exitCode(stderr io.Writer, program string, err error) int {
 		status = named.ExitCode()
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(stderr, program+": "+text)
+		if !strings.HasPrefix(text, program+" ") {
+			text = program + ": " + text
+		}
+		fmt.Fprintln(stderr, text)
 	}
 	return status
 }

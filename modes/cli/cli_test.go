@@ -77,7 +77,7 @@ func TestUsage(t *testing.T) {
 	d := &desk{Operator: &portstest.Operator{}}
 	for line, message := range map[string]string{
 		"hosts a":    `elemental hosts takes no arguments, and "a" is one`,
-		"hosts --al": "elemental hosts has no flag --al: did you mean --all-namespaces?",
+		"hosts --al": "elemental hosts has no flag --al; did you mean --all-namespaces?",
 	} {
 		t.Run(line, func(t *testing.T) {
 			is := is.New(t)

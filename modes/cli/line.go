@@ -16,15 +16,17 @@ import (
 // Run carries out a command line. Flags stand where kubectl's users put them: before the command, behind it, and
 // among its arguments, up to a lone --. The library would take the first argument for the end of the flags.
 func Run(ctx context.Context, app *cli.App, args []string) error {
+	app.HideHelp = true
+	app.Setup()
 	prepare(app.Commands)
 	l := read(program(app), args[1:])
 	switch {
-	case l.help:
-		return manual.Write(app.Writer, widthFor(app.Writer), l.path)
-	case l.wrong != nil:
-		return misuse(l.path, l.wrong)
+	case l.wrong != nil && (!l.help || l.lost):
+		return misuse(manual.Name(l.path), l.wrong)
 	case len(l.path) == 1:
 		return manual.Overview(app.Writer, widthFor(app.Writer), l.path[0])
+	case l.help:
+		return manual.Write(app.Writer, widthFor(app.Writer), l.path)
 	}
 	return app.RunContext(ctx, append([]string{app.Name}, l.forLibrary()...))
 }
@@ -49,14 +51,16 @@ func prepare(commands []*cli.Command) {
 func misused(c *cli.Context, err error, _ bool) error { return usage(c, err) }
 
 // usage is the error of someone who typed what can't be meant.
-func usage(c *cli.Context, err error) error {
+func usage(c *cli.Context, err error) error { return misuse(c.Command.HelpName, err) }
+
+func misuse(name string, err error) error {
 	// The library says -name where people write --name.
 	words := strings.ReplaceAll(err.Error(), " for flag -", " for flag --")
-	return cli.Exit(fmt.Sprintf("%s; see %s --help", words, c.Command.HelpName), exitUsage)
-}
-
-func misuse(path []*cli.Command, err error) error {
-	return cli.Exit(fmt.Sprintf("%v; see %s --help", err, manual.Name(path)), exitUsage)
+	see := "; see"
+	if strings.HasSuffix(words, "?") {
+		see = " See"
+	}
+	return cli.Exit(fmt.Sprintf("%s%s %s --help", words, see, name), exitUsage)
 }
 
 // line is a command line taken apart.
@@ -68,6 +72,7 @@ type line struct {
 	waiting cli.Flag       // the flag at the end whose value is missing
 	ended   bool           // there was a lone --
 	help    bool           // there was --help
+	lost    bool           // there is no such command, so there is nothing that --help could be about
 	wrong   error          // what can't be meant, if something can't
 }
 
@@ -120,9 +125,10 @@ func (l *line) flag(arg string) (open bool) {
 		f := find(l.command(), letter)
 		value, with := strings.CutPrefix(letters, "=")
 		if f == nil && letter != "h" {
-			// Whoever knows other programs writes -name.
-			name, _, _ := strings.Cut(arg[1:], "=")
-			l.unknown("-" + name)
+			if typed, _, _ := strings.Cut(arg, "="); letter == typed[1:2] {
+				letter = typed[1:] // Whoever knows other programs writes -name.
+			}
+			l.unknown("-" + letter)
 			return false
 		}
 		if with || letters != "" && f != nil && !isBool(f) {
@@ -178,8 +184,9 @@ func (l *line) check() {
 	least, most := manual.Arity(c)
 	switch n := len(l.words); {
 	case manual.IsGroup(c) && n > 0:
+		l.lost = true
 		l.fail(fmt.Errorf("%s has no command %q%s", name, l.words[0], didYouMean(l.words[0], commandNames(c))))
-	case manual.IsGroup(c) && len(l.path) > 1:
+	case len(commandNames(c)) > 0 && n == 0 && len(l.path) > 1:
 		l.fail(fmt.Errorf("%s needs to know what: %s", name, strings.Join(commandNames(c), ", ")))
 	case n > most && most == 0:
 		l.fail(fmt.Errorf("%s takes no arguments, and %q is one", name, l.words[0]))

@@ -15,7 +15,7 @@ func didYouMean(typed string, known []string) string {
 		name := strings.TrimLeft(k, "-")
 		d := distance(bare, name)
 		if len(bare) > 1 && strings.HasPrefix(name, bare) {
-			d = min(d, 1) // It was not written to its end.
+			d = 0 // It was not written to its end.
 		}
 		if d < least {
 			best, least = k, d
@@ -24,7 +24,7 @@ func didYouMean(typed string, known []string) string {
 	if best == "" {
 		return ""
 	}
-	return fmt.Sprintf(": did you mean %s?", best)
+	return fmt.Sprintf("; did you mean %s?", best)
 }
 
 // distance counts the letters that must be put in, left out, replaced or swapped with the next.

@@ -3,7 +3,6 @@ package cli
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"github.com/urfave/cli/v2"
@@ -57,10 +56,20 @@ var often = map[string]string{
 	"context":    "the `CONTEXT` of the kubeconfig to use",
 }
 
+// placeholders say what the values of the others are.
+var placeholders = map[string]string{
+	"as": "USER", "as-group": "GROUP", "as-uid": "UID", "as-user-extra": "KEY=VALUE", "cache-dir": "FOLDER",
+	"certificate-authority": "FILE", "client-certificate": "FILE", "client-key": "FILE", "cluster": "CLUSTER",
+	"request-timeout": "DURATION", "server": "URL", "tls-server-name": "HOST", "token": "TOKEN", "user": "USER",
+}
+
 func kubectlFlag(f *pflag.Flag) cli.Flag {
 	flag := &cli.GenericFlag{Name: f.Name, Usage: often[f.Name], Hidden: often[f.Name] == "", Value: value{f.Value}}
 	if flag.Hidden {
-		flag.Usage = strings.ToLower(f.Usage[:1]) + f.Usage[1:]
+		flag.Usage = f.Usage
+		if name := placeholders[f.Name]; name != "" {
+			flag.Usage = "`" + name + "`: " + f.Usage
+		}
 	}
 	if f.Shorthand != "" {
 		flag.Aliases = []string{f.Shorthand}

@@ -22,8 +22,10 @@ func IsGroup(c *cli.Command) bool { return len(c.Subcommands) > 0 && c.ArgsUsage
 // Arity says how many arguments a command takes, as its ArgsUsage does: NAME is one, [NAME] may be left out, and
 // NAME... is one or more.
 func Arity(c *cli.Command) (least, most int) {
+	optional := false
 	for word := range strings.FieldsSeq(c.ArgsUsage) {
-		if !strings.HasPrefix(word, "[") {
+		optional = optional || strings.HasPrefix(word, "[")
+		if !optional {
 			least++
 		}
 		if strings.Contains(word, "...") {
@@ -31,6 +33,7 @@ func Arity(c *cli.Command) (least, most int) {
 		} else if most < math.MaxInt {
 			most++
 		}
+		optional = optional && !strings.HasSuffix(word, "]")
 	}
 	return least, most
 }
@@ -44,7 +47,8 @@ type Flag struct {
 	Hidden      bool
 }
 
-// FlagOf describes a flag. What stands in backticks in its usage is its placeholder.
+// FlagOf describes a flag. What stands in backticks in its usage is its placeholder, which is not part of the text
+// if a colon follows it.
 func FlagOf(f cli.Flag) Flag {
 	var flag Flag
 	for _, name := range f.Names() {
@@ -64,7 +68,7 @@ func FlagOf(f cli.Flag) Flag {
 	}
 	if before, rest, marked := strings.Cut(flag.Usage, "`"); marked {
 		if name, after, closed := strings.Cut(rest, "`"); closed {
-			flag.Placeholder, flag.Usage = name, before+name+after
+			flag.Placeholder, flag.Usage = name, strings.TrimPrefix(before+name+after, name+": ")
 		}
 	}
 	if flag.Placeholder == "" {
