@@ -24,7 +24,7 @@ import (
 // Plugin keeps its memory in one folder.
 type Plugin struct {
 	folder string
-	log    io.Writer
+	run    programs
 	detect func(programs) (manager, error)
 	boot   func() (string, error) // the ID of the running boot
 	system func() string          // what the host's system calls itself; empty where it can't be told
@@ -32,7 +32,7 @@ type Plugin struct {
 
 // New returns the plugin that keeps its memory in a folder and logs what the host's programs say.
 func New(folder string, log io.Writer) *Plugin {
-	return &Plugin{folder: folder, log: log, detect: detect, boot: bootID, system: systemName}
+	return &Plugin{folder: folder, run: programs{log: log, outside: outsideAgent()}, detect: detect, boot: bootID, system: systemName}
 }
 
 // Describe says what a request may hold. Most packages come true without a restart, so the phase of one is only shown
@@ -56,7 +56,7 @@ func (p *Plugin) Observe(ctx context.Context, in ports.Request) (ports.Observati
 		o.View = core.View{Verdict: core.VerdictSatisfied, Current: core.Version{Version: p.system()}}
 		return o, nil
 	}
-	tools, err := p.detect(programs{log: p.log})
+	tools, err := p.detect(p.run)
 	if err != nil {
 		return o, err
 	}
@@ -162,6 +162,7 @@ func detect(run programs) (manager, error) {
 	}{
 		{[]string{"apt-get", "dpkg"}, newApt},
 		{[]string{"dnf", "rpm"}, newDNF},
+		{[]string{"zypper", "rpm"}, newZypper},
 	} {
 		if !slices.ContainsFunc(known.programs, func(name string) bool { return !installed(name) }) {
 			return known.open(run), nil
