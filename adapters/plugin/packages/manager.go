@@ -10,7 +10,7 @@ import (
 // above them, in plugin.go.
 //
 // Names and versions that it is given match the patterns of schema.json; a backend passes "--" before them all the
-// same where its tool knows it. It runs every program through programs.run, so that what the tool says reaches the
+// same where its tool knows it. It runs every program that may change the host through programs.run, so that what the tool says reaches the
 // plugin's log. Each method may be killed at any moment and called again. Where the tool is at work for someone else,
 // the methods that change the host wait with awaitLock.
 //

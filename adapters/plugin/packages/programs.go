@@ -2,9 +2,12 @@ package packages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"elemental/adapters/plugin/program"
@@ -13,10 +16,27 @@ import (
 // programs runs the programs of a backend.
 type programs struct {
 	log io.Writer // takes what they say, line by line: the plugin's log
+	// outside is the command by which a program that changes the host outlives the agent. A package may restart the
+	// agent, or even be the agent: ended with it, its script would run again and again. Empty where there is none.
+	outside []string
 }
 
-// run runs a program in the plain language, with the agent's proxies, and logs what it says. Errors are those of
-// program.Run.
+// outsideAgent is that command on this host: a systemd scope, which is no part of the agent's service, and a session,
+// which is no part of the plugin's process group. Whoever comes next waits for what was left at work.
+func outsideAgent() []string {
+	const systemdRun, setsid = "/usr/bin/systemd-run", "/usr/bin/setsid"
+	for _, needed := range []string{systemdRun, setsid, "/run/systemd/system"} {
+		if _, err := os.Stat(needed); err != nil {
+			return nil
+		}
+	}
+	return []string{
+		systemdRun, "--scope", "--quiet", "--collect", "--description=Elemental changes the packages of this host", "--", setsid, "--wait", "--",
+	}
+}
+
+// run runs a program that may change the host, in the plain language, with the agent's proxies, and logs what it
+// says. Errors are those of program.Run.
 func (p programs) run(ctx context.Context, c program.Command) (program.Result, error) {
 	heard := c.Line
 	c.Line = func(line string) {
@@ -25,10 +45,17 @@ func (p programs) run(ctx context.Context, c program.Command) (program.Result, e
 			heard(line)
 		}
 	}
-	return p.ask(ctx, c)
+	name := filepath.Base(c.Args[0])
+	c.Args = slices.Concat(p.outside, c.Args)
+	result, err := p.ask(ctx, c)
+	var exited *program.ExitError
+	if errors.As(err, &exited) {
+		exited.Name = name // Not that of the command outside.
+	}
+	return result, err
 }
 
-// ask runs a program whose output is data and not for the log.
+// ask runs a program that only looks, and whose output is data and not for the log.
 func (p programs) ask(ctx context.Context, c program.Command) (program.Result, error) {
 	c.Env = append(append([]string{"LC_ALL=C.UTF-8", "LANGUAGE="}, proxies(os.Environ())...), c.Env...)
 	return program.Run(ctx, c)

@@ -20,7 +20,7 @@ func (p *Plugin) stage(ctx context.Context, in ports.Request, progress func(port
 	if in.Hash == "" {
 		return nil
 	}
-	tools, err := p.detect(programs{log: p.log})
+	tools, err := p.detect(p.run)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (p *Plugin) carryOut(ctx context.Context, tools manager, want request, prog
 			return err
 		}
 		// What is asked for may mend it. If it does not, it fails with a reason of its own.
-		fmt.Fprintf(p.log, "what an earlier transaction left could not be repaired: %v\n", err)
+		fmt.Fprintf(p.run.log, "what an earlier transaction left could not be repaired: %v\n", err)
 	}
 	if want.Refresh {
 		if err := tools.Refresh(ctx, progress); err != nil {
