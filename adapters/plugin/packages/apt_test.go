@@ -65,6 +65,21 @@ func TestAptMakesTrue(t *testing.T) {
 	is.Equal(d.observe(strings.Replace(some, `"1"`, `"2"`, 1)).Verdict, core.VerdictOutdated)
 }
 
+// TestAptAsksNothing upgrades packages whose configuration files were changed on the host, and whose scripts ask.
+func TestAptAsksNothing(t *testing.T) {
+	is := is.New(t)
+	d := newDebian(t)
+	ask := "read answer; echo \"the answer is $answer\""
+	d.publish(deb{name: "hello", version: "1.0", settings: "first", postinst: ask}, deb{name: "world", version: "1.0", settings: "first"})
+	is.NoErr(d.stage(`{"packages":{"refresh":true,"install":["hello","world"]}}`))
+	d.write("etc/hello.conf", "mine")
+	d.publish(deb{name: "hello", version: "2.0", settings: "second"}, deb{name: "world", version: "2.0", settings: "second"})
+	is.NoErr(d.stage(`{"packages":{"refresh":true,"upgrade":"all"}}`))
+	is.Equal(d.installed(), "ii hello=2.0 ii world=2.0")
+	is.Equal(d.read("etc/hello.conf"), "mine")
+	is.Equal(d.read("etc/world.conf"), "second")
+}
+
 func (d *debian) read(name string) string {
 	d.Helper()
 	text, err := os.ReadFile(d.path(name))

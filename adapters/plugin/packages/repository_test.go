@@ -71,7 +71,7 @@ func (d *debian) path(name string) string { return filepath.Join(d.root, name) }
 func (d *debian) write(name, text string) { d.must(os.WriteFile(d.path(name), []byte(text), 0o644)) }
 
 // deb is a package. Its scripts see the test's root as $ROOT.
-type deb struct{ name, version, fields, preinst, postinst string }
+type deb struct{ name, version, fields, preinst, postinst, settings string }
 
 // publish puts packages into the repository.
 func (d *debian) publish(packages ...deb) {
@@ -89,6 +89,11 @@ func (d *debian) publish(packages ...deb) {
 			if script != "" {
 				d.must(os.WriteFile(filepath.Join(control, name), []byte("#!/bin/sh\nROOT="+d.root+"\n"+script+"\n"), 0o755))
 			}
+		}
+		if p.settings != "" { // Its configuration file.
+			d.must(os.MkdirAll(filepath.Join(folder, "etc"), 0o755))
+			d.must(os.WriteFile(filepath.Join(folder, "etc", p.name+".conf"), []byte(p.settings), 0o644))
+			d.must(os.WriteFile(filepath.Join(control, "conffiles"), []byte("/etc/"+p.name+".conf\n"), 0o644))
 		}
 		file := filepath.Join(d.repository, p.name+"_"+p.version+".deb")
 		d.run("dpkg-deb", "-Znone", "--root-owner-group", "--build", folder, file)
