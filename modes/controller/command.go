@@ -6,6 +6,8 @@ import (
 	"log/slog"
 
 	"github.com/urfave/cli/v2"
+
+	"elemental/modes/manual"
 )
 
 // settings are what the command line says.
@@ -25,25 +27,39 @@ func Command(version string) *cli.Command {
 	return &cli.Command{
 		Name:  "controller",
 		Usage: "reconcile hosts and machines, in the management cluster",
+		Description: manual.Page{
+			Text: "Runs in the management cluster, as packaging/kustomize starts it. It gives each ElementalHost an identity, derives\n" +
+				"labels and Ready from what the agents report, and forwards the OS versions of ElementalMachines to the hosts that\n" +
+				"serve them. It needs the custom resources, and the rights of packaging/rbac. It keeps nothing outside the cluster.\n" +
+				"Several may run: one acts, and another takes over when its Lease is not renewed.",
+			Examples: []manual.Example{
+				{Does: "Run it outside the cluster, with nobody to share the work with.",
+					Line: "elemental controller --kubeconfig ~/.kube/config --leader-elect=false"},
+				{Does: "Run it for the hosts of one namespace, without metrics.",
+					Line: "elemental controller --kubeconfig ~/.kube/config --namespace my-namespace --leader-elect=false --metrics-bind-address 0 --health-probe-bind-address 127.0.0.1:8082"},
+			},
+			Statuses: []manual.Status{
+				{Code: 0, Means: "it was told to end"},
+				{Code: 1, Means: "the cluster can't be reached, an address is taken, or the Lease was lost to another controller"},
+			},
+			See: []string{"docs/architecture.md"},
+		}.String(),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "namespace", Destination: &s.namespace,
-				Usage: "the only `NAMESPACE` to look at (default: all)"},
+				Usage: "the only `NAMESPACE` to look at; by default all"},
 			&cli.StringFlag{Name: "kubeconfig", Destination: &s.kubeconfig, EnvVars: []string{"KUBECONFIG"}, TakesFile: true,
-				Usage: "`FILE` that says how to reach the API server (default: that of the pod)"},
+				Usage: "the `FILE` that says how to reach the API server; by default $KUBECONFIG, then what the pod was given"},
 			&cli.StringFlag{Name: "metrics-bind-address", Destination: &s.metricsAddress, Value: "127.0.0.1:8080",
-				Usage: "`ADDRESS` that serves /metrics to whoever reaches it; 0 serves none"},
+				Usage: "the `ADDRESS` that serves /metrics to whoever reaches it; 0 serves none"},
 			&cli.StringFlag{Name: "health-probe-bind-address", Destination: &s.healthAddress, Value: ":8081",
-				Usage: "`ADDRESS` that serves /healthz and /readyz; 0 serves none"},
+				Usage: "the `ADDRESS` that serves /healthz and /readyz; 0 serves none"},
 			&cli.BoolFlag{Name: "leader-elect", Destination: &s.leaderElection, Value: true,
 				Usage: "let only one of several controllers act"},
 			&cli.StringFlag{Name: "leader-elect-namespace", Destination: &s.leaderElectionNamespace,
-				Usage: "`NAMESPACE` of the Lease that controllers compete for (default: that of the pod)"},
+				Usage: "the `NAMESPACE` of the Lease that controllers compete for; by default that of the pod"},
 			&cli.BoolFlag{Name: "debug", Destination: &s.debug, Usage: "log more"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return cli.Exit("controller takes no arguments, and was given "+c.Args().First(), 2)
-			}
 			log := newLog(c.App.ErrWriter, s.debug)
 			log.Info("the controller starts", "version", version)
 			defer log.Info("the controller ends")
