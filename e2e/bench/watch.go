@@ -13,8 +13,8 @@ import (
 	"elemental/adapters/kubernetes/api/v1beta1"
 )
 
-// patience is how long anything may take that is waited for.
-const patience = 3 * time.Minute
+// patience is how long anything may take that is waited for, on a machine that others use too.
+const patience = 10 * time.Minute
 
 // watcher is a watch that is taken up again when the API server ends it, as it does when it has much to do.
 type watcher struct {
