@@ -55,6 +55,12 @@ func TestDNFFails(t *testing.T) {
 	h.fails()
 }
 
+func TestDNFDistrusts(t *testing.T) {
+	h, _ := newDNFHost(t)
+	h.write("etc/dnf/dnf.conf", "[main]\ngpgcheck=1\nlocalpkg_gpgcheck=1\n")
+	h.distrusts()
+}
+
 func TestDNFRepairs(t *testing.T) {
 	h, _ := newDNFHost(t)
 	h.repairs()

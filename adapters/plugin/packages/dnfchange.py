@@ -2,6 +2,7 @@
 # would go on where a package is not found, and its other commands do one thing each. PLAN stands above, and what
 # happens is told on descriptor 3, one JSON object a line.
 import os
+import signal
 import sys
 
 import dnf
@@ -16,6 +17,31 @@ import hawkey
 
 os.set_inheritable(3, False)
 status = os.fdopen(3, 'w', 1)
+
+
+class Unheard:
+    """An output whose listener may end: what was begun must not end with it."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        try:
+            return self.stream.write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self):
+        try:
+            self.stream.flush()
+        except OSError:
+            pass
+
+
+status = Unheard(status)
 
 
 def say(**fields):
@@ -69,7 +95,8 @@ class Change(dnf.cli.commands.Command):
         demands = self.cli.demands
         demands.available_repos = demands.resolving = demands.root_user = demands.sack_activation = True
         demands.transaction_display = Display()
-        dnf.cli.commands._checkGPGKey(self.base, self.cli)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # dnf has set it to end the program.
+        sys.stdout, sys.stderr = Unheard(sys.stdout), Unheard(sys.stderr)
 
     def of_version(self, name, version):
         epoch, _, rest = version.rpartition(':')

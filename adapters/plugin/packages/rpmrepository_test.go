@@ -247,6 +247,19 @@ func (h *rpmHost) repairs() {
 	is.Equal(h.read("usr/share/hello/version"), "1.0\n")
 }
 
+// distrusts refuses a package that nobody signed.
+func (h *rpmHost) distrusts() {
+	is := is.New(h)
+	h.publish(rpmPackage{name: "hello", version: "1.0"})
+	err := h.stage(`{"packages":{"refresh":true,"install":["hello"]}}`)
+	h.Log(err)
+	var failure core.Failure
+	is.True(errors.As(err, &failure))
+	is.Equal(failure.Class, core.FailureFailed)
+	is.Equal(failure.Reason, reasonUntrusted)
+	is.Equal(h.installed(), "")
+}
+
 // isDown is told of a repository that does not answer, and is retried.
 func (h *rpmHost) isDown(err error) {
 	h.Helper()

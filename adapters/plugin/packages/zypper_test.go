@@ -54,6 +54,12 @@ func TestZypperFails(t *testing.T) {
 	h.fails()
 }
 
+func TestZypperDistrusts(t *testing.T) {
+	h, z := newZypperHost(t)
+	z.options = z.options[:2]
+	h.distrusts()
+}
+
 func TestZypperRepairs(t *testing.T) {
 	h, _ := newZypperHost(t)
 	h.repairs()
