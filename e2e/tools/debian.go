@@ -27,10 +27,16 @@ var needs = []need{
 	{sign: "gcc", pkg: "gcc", why: "the race detector"},
 	{sign: "/usr/include/stdlib.h", pkg: "libc6-dev", why: "the race detector"},
 	{sign: "/etc/ssl/certs/ca-certificates.crt", pkg: "ca-certificates", why: "downloads over HTTPS"},
+	{sign: "jq", pkg: "jq", why: "the plugin that the documentation shows"},
+	{sign: "/usr/bin/python3", pkg: "python3", why: "the same plugin in Python"},
 	{sign: "systemd-nspawn", pkg: "systemd-container", why: "hosts with their own systemd", hosts: true},
 	{sign: "mmdebstrap", pkg: "mmdebstrap", why: "the hosts' root file system", hosts: true},
 	{sign: "dbus-daemon", pkg: "dbus", why: "hosts' D-Bus", hosts: true},
 	{sign: "mkfs.ext4", pkg: "e2fsprogs", why: "disks", hosts: true},
+	{sign: "dnf", pkg: "dnf", why: "the plugin packages with dnf", hosts: true},
+	{sign: "zypper", pkg: "zypper", why: "the plugin packages with zypper", hosts: true},
+	{sign: "rpmbuild", pkg: "rpm", why: "packages for dnf and zypper", hosts: true},
+	{sign: "createrepo_c", pkg: "createrepo-c", why: "repositories for dnf and zypper", hosts: true},
 }
 
 // checkPackages fails when a layer of the tests that this machine could run would lack a program.
