@@ -39,6 +39,9 @@ func (p patient) RoundTrip(request *http.Request) (*http.Response, error) {
 		if !o.lasts(request, response, err) || request.Body != nil && request.GetBody == nil {
 			return response, err
 		}
+		if o.recovers() {
+			pause = firstPause // It knows its roles and resources in a moment.
+		}
 		select {
 		case <-request.Context().Done():
 			return response, err
@@ -65,6 +68,9 @@ type outage struct {
 	back    time.Time // since when it answers again
 }
 
+// recovers says whether the server has just come back.
+func (o *outage) recovers() bool { return !o.back.IsZero() && time.Since(o.back) < recovery }
+
 // lasts says whether a call is to be made again: it never reached the server, or only asks and someone on the
 // way says that the server is not there, or the server has just come back and does not know its roles and
 // resources yet.
@@ -79,7 +85,7 @@ func (o *outage) lasts(request *http.Request, response *http.Response, err error
 	if o.refused && o.back.IsZero() {
 		o.back = time.Now()
 	}
-	recovers := o.refused && time.Since(o.back) < recovery
+	recovers := o.recovers()
 	switch response.StatusCode {
 	case http.StatusForbidden:
 		return recovers

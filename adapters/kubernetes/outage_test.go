@@ -18,9 +18,11 @@ import (
 type script struct {
 	answers []int
 	bodies  []string
+	times   []time.Time
 }
 
 func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.times = append(s.times, time.Now())
 	if r.Body != nil {
 		body, _ := io.ReadAll(r.Body)
 		s.bodies = append(s.bodies, string(body))
@@ -69,6 +71,28 @@ func TestPatience(t *testing.T) {
 			})
 		})
 	}
+}
+
+// However long a server was away, it is asked often when it answers again.
+func TestPatienceIsShortWithAServerThatIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := &script{answers: []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 404, 403, 404, 200}}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://nowhere", nil)
+		is.NoErr(err)
+		response, err := patient{next: s}.RoundTrip(request)
+		is.NoErr(err)
+		is.Equal(response.StatusCode, 200)
+		is.Equal(len(s.times), 14)
+		is.True(s.times[9].Sub(s.times[8]) >= mostPause/2)
+		is.True(s.times[13].Sub(s.times[10]) <= 3*firstPause)
+
+		// A gateway that has lost its server is not pressed.
+		s = &script{answers: []int{502, 502, 502, 502, 502, 502, 200}}
+		_, err = patient{next: s}.RoundTrip(request)
+		is.NoErr(err)
+		is.True(s.times[6].Sub(s.times[5]) >= mostPause/2)
+	})
 }
 
 func TestPatienceEnds(t *testing.T) {
