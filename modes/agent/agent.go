@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
+
+	"elemental/modes/manual"
 )
 
 // ExitRestart is the exit code of an agent whose host is a plain process and is to be started again; it is
@@ -26,10 +28,19 @@ func Command(version string) *cli.Command {
 	return &cli.Command{
 		Name:  "agent",
 		Usage: "keep this host at the OS version that its ElementalHost asks for",
-		Description: "Runs on each host under systemd. It watches the ElementalHost named in its configuration, hands\n" +
-			"spec.osVersionManagement to the OS plugin, restarts the host when the plugin asks for it, and\n" +
-			"reports phases and conditions.\n\n" +
-			"   elemental agent --config /etc/elemental/agent.yaml",
+		Description: manual.Page{
+			Text: "Runs on each host under systemd, as root. It watches the ElementalHost that its configuration names, hands\n" +
+				"spec.osVersionManagement to the OS plugin, restarts the host when the plugin asks for it, and reports phases and\n" +
+				"conditions in the status of that object. It reads its configuration and the kubeconfig named there once, keeps a\n" +
+				"journal in its work dir, and goes on by itself when the cluster is away.",
+			Examples: []manual.Example{{Does: "Run the agent, as elemental-agent.service does.", Line: "elemental agent --config /etc/elemental/agent.yaml"}},
+			Statuses: []manual.Status{
+				{Code: 0, Means: "it was told to end"},
+				{Code: 1, Means: "its configuration can't be read, or its work dir can't be written"},
+				{Code: ExitRestart, Means: "the host is a plain process, and is to be started again"},
+			},
+			See: []string{"elemental os status", "docs/plugins.md"},
+		}.String(),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Value: "/etc/elemental/agent.yaml", Usage: "read the configuration from `FILE`"},
 			&cli.BoolFlag{Name: "debug", Usage: "log what is only of interest when something is wrong"},

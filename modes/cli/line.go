@@ -270,4 +270,3 @@ func widthFor(out io.Writer) int {
 	}
 	return width
 }
-

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/modes/manual"
 	"elemental/ports"
 )
 
@@ -15,14 +16,17 @@ import (
 func upgradeCommand(config cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "upgrade", Usage: "stage another system, which runs from the next restart on", ArgsUsage: "IMAGE",
-		Description: "For a host without a cluster, or while its agent is stopped: an agent takes out again what its cluster did\n" +
-			"not ask for. The running system is not touched.\n\n" +
-			"   elemental os upgrade oci://my-registry/my-image:v2 && systemctl reboot",
+		Description: manual.Page{
+			Text: "Fetches an image, writes it beside the running system, which is not touched, and makes the boot loader try it at the\n" +
+				"next restart. It is for a host without a cluster, or while its agent is stopped: an agent takes out again what\n" +
+				"its cluster did not ask for. It needs root, and reads the host's own configuration.",
+			Examples: []manual.Example{
+				{Does: "Stage a system; a restart boots it, on trial.", Line: "elemental os upgrade oci://my-registry/my-image:v2"},
+			},
+			Statuses: []manual.Status{{Code: 1, Means: "it could not be staged, and what boots next is what it was before"}},
+		}.String(),
 		Flags: []cli.Flag{config},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return cli.Exit("name the image, such as oci://my-registry/my-image:v2", 2)
-			}
 			return byHand(c, func(d deployments) error {
 				request, err := requestFor(c.Args().First())
 				if err != nil {
@@ -42,8 +46,13 @@ func upgradeCommand(config cli.Flag) *cli.Command {
 func rollbackCommand(config cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "rollback", Usage: "go back to the system before this one, at the next restart",
-		Description: "   elemental os rollback && systemctl reboot",
-		Flags:       []cli.Flag{config},
+		Description: manual.Page{
+			Text: "Makes the boot loader choose the system that ran before this one. It changes the boot entries alone, needs root,\n" +
+				"and does not restart the host.",
+			Examples: []manual.Example{{Does: "Go back at the next restart.", Line: "elemental os rollback"}},
+			Statuses: []manual.Status{{Code: 1, Means: "there is no good system before this one, or the boot entries can't be written"}},
+		}.String(),
+		Flags: []cli.Flag{config},
 		Action: func(c *cli.Context) error {
 			return byHand(c, func(d deployments) error {
 				if err := d.engine.Rollback(c.Context); err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"elemental/modes/manual"
 )
 
 // What other parts of the host leave for this one.
@@ -23,11 +25,21 @@ func Command() *cli.Command {
 	config := &cli.StringFlag{Name: "config", Value: ConfigPath, Usage: "read the configuration from `FILE`"}
 	return &cli.Command{
 		Name: "os", Usage: "show and change the operating systems of this host",
+		Description: "Looks at the deployments on this host's disk: the image that runs, the one that a restart would bring, and those to\n" +
+			"fall back to. It asks no cluster.",
 		Subcommands: []*cli.Command{
 			upgradeCommand(config), rollbackCommand(config), carryEtcCommand(config),
 			{
 				Name: "status", Usage: "show what runs, what waits, and what can be gone back to",
-				Flags: []cli.Flag{config, &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text or json, as `FORM`"}},
+				Description: manual.Page{
+					Text: "Lists the deployments on this host's disk in the boot loader's order, each with its role: booted, staged, next,\n" +
+						"previous, fallen, kept or unused. It changes nothing.",
+					Examples: []manual.Example{
+						{Does: "Show them.", Line: "elemental os status"},
+						{Does: "Show them to a script.", Line: "elemental os status -o json"},
+					},
+				}.String(),
+				Flags: []cli.Flag{config, &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print as `text|json`"}},
 				Action: func(c *cli.Context) error {
 					return showStatus(c, c.String("config"), c.String("output"))
 				},
@@ -38,7 +50,7 @@ func Command() *cli.Command {
 				Description: "Is run by elemental-health.service at every boot of a trial. It ends with 0 at once when nothing is on trial,\n" +
 					"with 0 when the trial was confirmed, and with 1 when it was not, so that the host restarts, or when it can't\n" +
 					"be told in time, as when the boot partition is not mounted.",
-				Flags: []cli.Flag{config, &cli.DurationFlag{Name: "timeout", Usage: "how long to wait; by default the configuration's healthTimeout"}},
+				Flags: []cli.Flag{config, &cli.DurationFlag{Name: "timeout", Usage: "wait for a `DURATION` such as 90s; by default the configuration's healthTimeout"}},
 				Action: func(c *cli.Context) error {
 					return confirmBoot(c.Context, c.String("config"), c.Duration("timeout"), c.App.ErrWriter)
 				},

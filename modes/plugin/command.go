@@ -16,8 +16,10 @@ import (
 func Command() *cli.Command {
 	return &cli.Command{
 		Name: "plugin", Usage: "describe and test the plugins that make OS versions true",
-		UsageText:   "elemental plugin COMMAND [options] [NAME]",
-		Description: "A NAME is a file in /usr/lib/elemental/plugins or a built-in plugin, and the path of a plugin where it has a slash.",
+		ArgsUsage:   "[NAME VERB]",
+		Description: "A NAME is a file in /usr/lib/elemental/plugins or a built-in plugin, and the path of a plugin where it has a slash. With the name of a\n" +
+			"built-in plugin and a verb of the plugin protocol it serves that verb, as the agent asks for it: the request comes on\n" +
+			"standard input.",
 		Subcommands: []*cli.Command{describeCommand(), testCommand(), schemaCommand()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {

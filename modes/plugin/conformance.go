@@ -7,16 +7,25 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"elemental/modes/manual"
 )
 
 func testCommand() *cli.Command {
 	return &cli.Command{
 		Name: "test", Usage: "test whether a plugin keeps to the plugin protocol", ArgsUsage: "NAME",
-		Description: "Runs the plugin in a work dir of its own, as the agent does. Without --stage nothing is changed on this machine.\n" +
-			"It ends with 1 when something was not as it must be.\n\n" +
-			"   elemental plugin test --request request.json --stage ./my-plugin",
+		Description: manual.Page{
+			Text: "Runs a plugin in a work dir of its own, as the agent does, and says of each thing that a plugin must do whether it\n" +
+				"does it. Without --stage nothing is changed on this machine.",
+			Examples: []manual.Example{
+				{Does: "Test a built-in plugin.", Line: "elemental plugin test dummy"},
+				{Does: "Test one of your own, and let it do what it is for.", Line: "elemental plugin test ./my-plugin --request request.json --stage"},
+			},
+			Statuses: []manual.Status{{Code: 0, Means: "all is as it must be"}, {Code: 1, Means: "something is not as it must be"}},
+			See:      []string{"docs/plugin-protocol.md"},
+		}.String(),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "request", Usage: "`FILE` with an osVersionManagement that the plugin understands, as JSON"},
+			&cli.StringFlag{Name: "request", Usage: "the `FILE` with an osVersionManagement that the plugin understands, as JSON; by default nothing is requested"},
 			&cli.BoolFlag{Name: "stage", Usage: "also stage the request, on this machine, and kill the plugin meanwhile"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the plugin's log"},
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/core"
+	"elemental/modes/manual"
 	"elemental/ports"
 )
 
@@ -31,8 +32,16 @@ type described struct {
 func describeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "describe", Usage: "show what a plugin can, and the fields of osVersionManagement that it knows", ArgsUsage: "NAME",
-		Description: "   elemental plugin describe image\n   elemental plugin describe -o json ./my-plugin",
-		Flags:       []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text or json, as `FORM`"}},
+		Description: manual.Page{
+			Text: "Asks a plugin to describe itself, as the agent does, and shows its version, its verbs, and each field that a request\n" +
+				"may have. It changes nothing.",
+			Examples: []manual.Example{
+				{Does: "Show what may stand in osVersionManagement for the plugin image.", Line: "elemental plugin describe image"},
+				{Does: "Print its JSON Schema and all else that it says of itself.", Line: "elemental plugin describe image -o json"},
+			},
+			See: []string{"docs/plugin-protocol.md", "docs/plugins.md"},
+		}.String(),
+		Flags:       []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print as `text|json`"}},
 		Action: func(c *cli.Context) error {
 			form := c.String("output")
 			if form != "text" && form != "json" {

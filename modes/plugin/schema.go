@@ -6,13 +6,20 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"elemental/modes/manual"
 )
 
 func schemaCommand() *cli.Command {
 	return &cli.Command{
 		Name: "schema", Usage: "print the JSON Schemas of the plugin protocol", ArgsUsage: "[" + strings.Join(schemaNames(), "|") + "]",
-		Description: "Without a name all of them are printed, as the members of one object. An answer is one line of what a plugin\n" +
-			"writes; a description and an observation are the results of describe and observe.",
+		Description: manual.Page{
+			Text: "Prints what the messages of the plugin protocol look like. Without a name all schemas are printed, as the members of\n" +
+				"one object. An answer is one line of what a plugin writes; a description and an observation are the results of\n" +
+				"describe and observe.",
+			Examples: []manual.Example{{Does: "Keep the schema of an observation, to test a plugin with.", Line: "elemental plugin schema observation > observation.json"}},
+			See:      []string{"docs/plugin-protocol.md"},
+		}.String(),
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
 				return printSchemas(c)
