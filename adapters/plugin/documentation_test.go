@@ -3,7 +3,6 @@ package plugin_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -22,20 +21,67 @@ func documented(t *testing.T) string {
 	return string(text)
 }
 
-// TestDocumentedExample holds the example of the documentation against the port.
-func TestDocumentedExample(t *testing.T) {
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("the example needs jq: apt-get install jq")
-	}
-	_, after, found := strings.Cut(documented(t), "```sh\n")
+// example cuts a plugin out of the documentation, by the language of its block.
+func example(t *testing.T, language string) string {
+	t.Helper()
+	_, after, found := strings.Cut(documented(t), "```"+language+"\n")
 	is.New(t).True(found)
-	example, _, _ := strings.Cut(after, "```")
-	portstest.TestPlugin(t, func(t *testing.T) portstest.PluginCase {
-		return portstest.PluginCase{
-			Plugin: plugin.NewRunner(plugin.Config{Name: write(t, example), WorkDir: t.TempDir()}),
-			First:  `{"motd":"hello"}`, Second: `{"motd":"good \"bye\""}`, Invalid: `{"motd":7}`,
+	text, _, _ := strings.Cut(after, "```")
+	return text
+}
+
+// TestDocumentedExamples holds the examples of the documentation against the port.
+func TestDocumentedExamples(t *testing.T) {
+	for language, program := range map[string]string{"sh": "jq", "python": "python3"} {
+		t.Run(language, func(t *testing.T) {
+			// A plugin is not given this process's PATH.
+			if _, err := os.Stat("/usr/bin/" + program); err != nil {
+				t.Skipf("the example needs %s: apt-get install %s", program, program)
+			}
+			portstest.TestPlugin(t, func(t *testing.T) portstest.PluginCase {
+				return portstest.PluginCase{
+					Plugin: plugin.NewRunner(plugin.Config{Name: write(t, example(t, language)), WorkDir: t.TempDir()}),
+					First:  `{"motd":"hello"}`, Second: `{"motd":"good \"bye\""}`, Invalid: `{"motd":7}`,
+				}
+			})
+		})
+	}
+}
+
+// TestDocumentedMisbehaviour holds the table of the documentation against what was seen of plugins that misbehave.
+func TestDocumentedMisbehaviour(t *testing.T) {
+	is := is.New(t)
+	_, table, found := strings.Cut(documented(t), "## When a plugin misbehaves")
+	is.True(found)
+	table, _, _ = strings.Cut(table, "\n## ")
+	words := map[string]string{}
+	for line := range strings.Lines(table) {
+		if cells := strings.Split(line, "|"); len(cells) == 5 && strings.Contains(cells[2], "`") {
+			words[strings.Trim(cells[2], " `")] = cells[3]
 		}
-	})
+	}
+	seen := map[string]bool{}
+	for _, c := range misbehaviours {
+		seen[c.reason] = true
+		_, documented := words[c.reason]
+		is.True(documented) // its reason
+	}
+	is.Equal(len(words), len(seen)+1) // VerbNotSupported is no fault
+	for reason, text := range words {
+		first, _, _ := strings.Cut(strings.TrimSpace(text), ";")
+		first = strings.NewReplacer("2h0m0s", "200ms", "/opt/acme/os-plugin", "PLUGIN").Replace(first)
+		told := func() bool {
+			for _, c := range misbehaviours {
+				if c.reason == reason && strings.Contains(c.message, first) {
+					return true
+				}
+			}
+			return reason == "VerbNotSupported" || reason == "PluginNotFound"
+		}
+		if !told() {
+			t.Errorf("no test sees the words %q", first)
+		}
+	}
 }
 
 // TestDocumentedLimits holds the table of the documentation against the one that is obeyed.
@@ -43,7 +89,8 @@ func TestDocumentedLimits(t *testing.T) {
 	is := is.New(t)
 	text := documented(t)
 	is.True(strings.Contains(text, "`"+plugin.Protocol+"`"))
-	limits := text[strings.Index(text, "## Limits"):]
+	_, limits, _ := strings.Cut(text, "## Limits")
+	limits, _, _ = strings.Cut(limits, "\n## ")
 	for verb, d := range plugin.Deadlines() {
 		words := map[time.Duration]string{30 * time.Second: "30 s", time.Minute: "1 min", 10 * time.Minute: "10 min", 2 * time.Hour: "2 h"}[d.Whole]
 		if d.Silent > 0 {

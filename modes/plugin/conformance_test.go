@@ -119,3 +119,30 @@ esac
 	_, err = run(t, "", "test", filepath.Join(folder, "missing"))
 	is.True(err != nil)
 }
+
+// TestDocumentedReport tests the examples of the documentation, and compares with the report that stands there.
+func TestDocumentedReport(t *testing.T) {
+	is := is.New(t)
+	text, err := os.ReadFile("../../docs/plugin-protocol.md")
+	is.NoErr(err)
+	cut := func(from, to string) string {
+		_, after, found := strings.Cut(string(text), from)
+		is.True(found)
+		inner, _, _ := strings.Cut(after, to)
+		return inner
+	}
+	folder := t.TempDir()
+	request := filepath.Join(folder, "request.json")
+	is.NoErr(os.WriteFile(request, []byte(`{"motd":"hello"}`), 0o600))
+	for language, program := range map[string]string{"sh": "jq", "python": "python3"} {
+		if _, err := os.Stat("/usr/bin/" + program); err != nil {
+			t.Logf("the example needs %s: apt-get install %s", program, program)
+			continue
+		}
+		path := filepath.Join(folder, language)
+		is.NoErr(os.WriteFile(path, []byte(cut("```"+language+"\n", "```")), 0o755))
+		out, err := run(t, "", "test", "--request", request, "--stage", path)
+		is.NoErr(err)
+		is.Equal(out, cut("--stage ./motd\n", "```"))
+	}
+}

@@ -31,7 +31,7 @@ func (r *run) recovers(ctx context.Context) error {
 	whole := time.Since(begin)
 	for range kills {
 		// Whoever is faster than that is just done.
-		after := time.Duration(mathrand.Int64N(int64(max(whole, 20*time.Millisecond)))) //nolint:gosec // Any moment will do.
+		after := time.Duration(mathrand.Int64N(int64(max(whole, 20*time.Millisecond))))
 		if err := r.killed(ctx, in, after, nil); err != nil {
 			return fmt.Errorf("killed after %s: %w", after.Round(time.Millisecond), err)
 		}
