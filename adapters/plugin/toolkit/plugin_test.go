@@ -135,6 +135,8 @@ func TestUpgrade(t *testing.T) {
 	b.is.Equal(v.Current.Reference, "oci://127.0.0.1:5000/os:v2")
 	b.is.Equal(v.Previous.Version, "snapshot 1")
 	b.is.NoErr(b.do(core.VerbConfirm, request))
+	b.booted = time.Now().Add(-time.Hour) // A clock that went wrong changes nothing.
+	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
 
 	// Renewed, the request is upgraded to anew.
 	b.is.NoErr(b.stage(request))
@@ -236,6 +238,7 @@ func TestFailures(t *testing.T) {
 			f.Message = ""
 			b.is.Equal(f, want)
 			b.is.Equal(b.observe(request).Verdict, core.VerdictOutdated)
+			b.is.Equal(b.observe(ports.Request{}).Detail, "") // There is nothing that waits for a restart.
 			// What runs is still what starts next where the toolkit is known not to have come so far.
 			untouched := core.VerdictOutdated
 			if fault == "33" || fault == "66" || fault == "18" {
@@ -248,6 +251,26 @@ func TestFailures(t *testing.T) {
 			b.is.Equal(b.observe(request).Verdict, core.VerdictStaged)
 		})
 	}
+}
+
+func TestRenewedAndNotUpgraded(t *testing.T) {
+	b := newBench(t)
+	request := b.request("v1")
+	b.is.NoErr(b.stage(request))
+	b.restart(modeActive)
+	b.fault("stale") // The snapshot of the first time bears the right label.
+	b.is.Equal(b.failure(b.stage(request)).Reason, ReasonNotUpgraded)
+}
+
+func TestTakenBackByHand(t *testing.T) {
+	b := newBench(t)
+	first := b.request("v1")
+	b.is.NoErr(b.stage(first))
+	b.restart(modeActive)
+	b.is.NoErr(b.stage(b.request("v2")))
+	b.write("active", "2")
+	b.restart(modeActive)
+	b.is.Equal(b.observe(first).Verdict, core.VerdictSatisfied)
 }
 
 func TestFullDisk(t *testing.T) {

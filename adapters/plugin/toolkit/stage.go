@@ -28,7 +28,7 @@ func (p *Plugin) stage(ctx context.Context, want wish, hash string, progress fun
 	if err := p.checkRoom(now.mode); err != nil {
 		return err
 	}
-	begun := memory{Request: hash, Boot: now.boot, Forgotten: now.memory.Forgotten}
+	begun := memory{Request: hash, Boot: now.boot}
 	if now.running != nil {
 		begun.Running = now.running.number
 	}
