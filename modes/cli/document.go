@@ -8,7 +8,9 @@ import (
 	"io"
 	"math"
 	"os"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -41,6 +43,8 @@ func documentOf(file string, in io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	case len(text) > mostOfDocument:
 		return nil, fmt.Errorf("reading %s: it has more than %d bytes", name, mostOfDocument)
+	case !utf8.Valid(text):
+		return nil, fmt.Errorf("reading %s: the text is not UTF-8", name)
 	}
 	// JSON is YAML but for its tabs, and its numbers are to stay as they are.
 	if !json.Valid(text) {
@@ -95,7 +99,24 @@ func jsonOf(text []byte) ([]byte, error) {
 	return w.out.Bytes(), nil
 }
 
-func yamlError(err error) error { return errors.New(strings.TrimPrefix(err.Error(), "yaml: ")) }
+// yamlError says in which line something is wrong. The library counts lines from 0 where its parser complains,
+// from 1 where its scanner does, and leaves out the first.
+func yamlError(err error) error {
+	words, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
+	if number, rest, there := strings.Cut(strings.TrimPrefix(words, "line "), ": "); there {
+		if n, err := strconv.Atoi(number); err == nil {
+			words, line = rest, n
+		}
+	}
+	expected, _ := strings.CutPrefix(words, "did not find expected ")
+	switch expected {
+	case "<document start>", "'-' indicator", "key", "',' or ']'", "',' or '}'", "node content":
+		line++
+	case "control characters are not allowed":
+		return errors.New(words) // The library says nowhere where.
+	}
+	return fmt.Errorf("line %d: %s", max(1, line), words)
+}
 
 // jsonWriter writes YAML as JSON. Aliases are followed, within the bounds of a document.
 type jsonWriter struct{ out bytes.Buffer }

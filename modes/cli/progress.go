@@ -41,11 +41,14 @@ func (p *progress) ticks() (ticks <-chan time.Time, stop func()) {
 
 // asked tells that a member was asked.
 func (p *progress) asked(m *member, what string) {
-	if p.screen != nil && len(p.members) > 1 {
+	switch many := len(p.members) > 1; {
+	case many && p.screen != nil:
 		p.stale = true // The table says it.
-		return
+	case many && p.wait:
+		p.tell(m, what)
+	default:
+		fmt.Fprintf(p.out, "%s %s\n", nameOf(m.before), what)
 	}
-	fmt.Fprintf(p.out, "%s %s\n", nameOf(m.before), what)
 }
 
 // show tells what has changed with a member.
@@ -62,8 +65,12 @@ func (p *progress) show(m *member) {
 	}
 	if line := m.line(); line != p.last[m.before.Name] {
 		p.last[m.before.Name] = line
-		fmt.Fprintf(p.out, "%s %s %s\n", p.now().UTC().Format(time.TimeOnly), m.before.Name, line)
+		p.tell(m, line)
 	}
+}
+
+func (p *progress) tell(m *member, what string) {
+	fmt.Fprintf(p.out, "%s %s %s\n", p.now().UTC().Format(time.TimeOnly), m.before.Name, what)
 }
 
 // line says how a member stands, without what changes all the time.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -14,23 +15,27 @@ import (
 type screen struct {
 	out   io.Writer
 	size  func() (width, height int)
-	drawn []int // how wide each line is that stands there
+	drawn []string // what stands there; nil: nothing
+	width int      // of the terminal when that was drawn
 }
 
 // draw replaces the lines that stand there. None may be wider than the terminal.
 func (s *screen) draw(lines []string) {
+	width, _ := s.size()
+	if s.width == width && slices.Equal(s.drawn, lines) {
+		return
+	}
 	var b strings.Builder
 	if s.drawn == nil {
 		b.WriteString("\033[?25l") // The cursor would flicker.
 	}
 	b.WriteString(s.home())
-	s.drawn = []int{}
 	for _, line := range lines {
 		b.WriteString(line + "\033[K\n")
-		s.drawn = append(s.drawn, widthIn(line))
 	}
 	b.WriteString("\033[J")
 	fmt.Fprint(s.out, b.String())
+	s.drawn, s.width = lines, width
 }
 
 // erase takes the lines away, and gives the cursor back.
@@ -46,7 +51,7 @@ func (s *screen) home() string {
 	width, _ := s.size()
 	rows := 0
 	for _, line := range s.drawn {
-		rows += max(1, (line+width-1)/max(1, width))
+		rows += max(1, (widthIn(line)+width-1)/max(1, width))
 	}
 	if rows == 0 {
 		return "\r"
@@ -54,8 +59,11 @@ func (s *screen) home() string {
 	return fmt.Sprintf("\r\033[%dA", rows)
 }
 
-// sizeOf returns how large a terminal is, and nothing for everything else.
+// sizeOf returns how large a terminal is, and nothing for everything else, or one that can't move its cursor.
 func sizeOf(file *os.File) (width, height int) {
+	if os.Getenv("TERM") == "dumb" {
+		return 0, 0
+	}
 	width, height, err := term.GetSize(int(file.Fd()))
 	if err != nil {
 		return 0, 0
