@@ -90,16 +90,16 @@ func TestUsage(t *testing.T) {
 		`no built-in plugin "levitator"`: {"levitator", "observe"},
 		"name one plugin":                {"describe"},
 		`it must be text or json`:        {"describe", "-o", "xml", "dummy"},
-		"options stand before it":        {"describe", "dummy", "-o", "json"},
+		"flag provided but not defined":  {"describe", "dummy", "--yaml"},
 		`no schema "reply"`:              {"schema", "reply"},
 		"--stage needs --request":        {"test", "--stage", "dummy"},
 		"name one plugin; see ":          {"test", "dummy", "image"},
 	} {
 		_, err := run(t, "", words...)
+		is.True(strings.Contains(err.Error(), message))
 		var named cli.ExitCoder
 		is.True(errors.As(err, &named))
 		is.Equal(named.ExitCode(), 2)
-		is.True(strings.Contains(err.Error(), message))
 	}
 }
 
@@ -113,8 +113,11 @@ func TestDescribe(t *testing.T) {
 	is.True(strings.Contains(out, "    imageUri (string, required)\n        Where the image lies: oci://"))
 	is.True(strings.Contains(out, "    healthChecks (array of object)\n"))
 	is.True(strings.Contains(out, "      tcp (string)\n"))
+	late, err := run(t, "", "describe", "dummy", "-o", "json")
+	is.NoErr(err)
 	out, err = run(t, "", "describe", "-o", "json", "dummy")
 	is.NoErr(err)
+	is.Equal(out, late)
 	var raw struct {
 		Name   string
 		Verbs  []string

@@ -13,7 +13,8 @@ import (
 
 func testCommand() *cli.Command {
 	return &cli.Command{
-		Name: "test", Usage: "test whether a plugin keeps to the plugin protocol", ArgsUsage: "NAME",
+		OnUsageError: misused,
+		Name:         "test", Usage: "test whether a plugin keeps to the plugin protocol", ArgsUsage: "NAME",
 		Description: manual.Page{
 			Text: "Runs a plugin in a work dir of its own, as the agent does, and says of each thing that a plugin must do whether it\n" +
 				"does it. Without --stage nothing is changed on this machine.",
@@ -29,22 +30,19 @@ func testCommand() *cli.Command {
 			&cli.BoolFlag{Name: "stage", Usage: "also stage the request, on this machine, and kill the plugin meanwhile"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the plugin's log"},
 		},
-		Action: func(c *cli.Context) error {
-			name, err := one(c, "plugin")
-			if err != nil {
-				return err
-			}
+		Action: one("plugin", func(c *cli.Context, name string) error {
 			if c.Bool("stage") && c.String("request") == "" {
 				return cli.Exit("--stage needs --request", 2)
 			}
 			test := trial{name: name, stage: c.Bool("stage"), verbose: c.Bool("verbose"), out: c.App.Writer}
 			if file := c.String("request"); file != "" {
+				var err error
 				if test.document, err = os.ReadFile(file); err != nil {
 					return fmt.Errorf("reading the request: %w", err)
 				}
 			}
 			return test.run(c.Context)
-		},
+		}),
 	}
 }
 

@@ -141,7 +141,7 @@ func TestDocumentedReport(t *testing.T) {
 		}
 		path := filepath.Join(folder, language)
 		is.NoErr(os.WriteFile(path, []byte(cut("```"+language+"\n", "```")), 0o755))
-		out, err := run(t, "", "test", "--request", request, "--stage", path)
+		out, err := run(t, "", "test", "--stage", path, "--request", request)
 		is.NoErr(err)
 		is.Equal(out, cut("--stage ./motd\n", "```"))
 	}

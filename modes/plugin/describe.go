@@ -31,7 +31,8 @@ type described struct {
 
 func describeCommand() *cli.Command {
 	return &cli.Command{
-		Name: "describe", Usage: "show what a plugin can, and the fields of osVersionManagement that it knows", ArgsUsage: "NAME",
+		OnUsageError: misused,
+		Name:         "describe", Usage: "show what a plugin can, and the fields of osVersionManagement that it knows", ArgsUsage: "NAME",
 		Description: manual.Page{
 			Text: "Asks a plugin to describe itself, as the agent does, and shows its version, its verbs, and each field that a request\n" +
 				"may have. It changes nothing.",
@@ -41,15 +42,11 @@ func describeCommand() *cli.Command {
 			},
 			See: []string{"docs/plugin-protocol.md", "docs/plugins.md"},
 		}.String(),
-		Flags:       []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print as `text|json`"}},
-		Action: func(c *cli.Context) error {
+		Flags: []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print as `text|json`"}},
+		Action: one("plugin", func(c *cli.Context, name string) error {
 			form := c.String("output")
 			if form != "text" && form != "json" {
 				return cli.Exit(fmt.Sprintf("--output is %q: it must be text or json", form), 2)
-			}
-			name, err := one(c, "plugin")
-			if err != nil {
-				return err
 			}
 			d, err := describe(c.Context, name)
 			if err != nil {
@@ -60,7 +57,7 @@ func describeCommand() *cli.Command {
 			}
 			d.writeText(c.App.Writer)
 			return nil
-		},
+		}),
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 
 func schemaCommand() *cli.Command {
 	return &cli.Command{
-		Name: "schema", Usage: "print the JSON Schemas of the plugin protocol", ArgsUsage: "[" + strings.Join(schemaNames(), "|") + "]",
+		OnUsageError: misused,
+		Name:         "schema", Usage: "print the JSON Schemas of the plugin protocol", ArgsUsage: "[" + strings.Join(schemaNames(), "|") + "]",
 		Description: manual.Page{
 			Text: "Prints what the messages of the plugin protocol look like. Without a name all schemas are printed, as the members of\n" +
 				"one object. An answer is one line of what a plugin writes; a description and an observation are the results of\n" +
@@ -24,18 +25,18 @@ func schemaCommand() *cli.Command {
 			if c.NArg() == 0 {
 				return printSchemas(c)
 			}
-			name, err := one(c, "schema")
-			if err != nil {
-				return err
-			}
-			text := wireSchema(name)
-			if text == nil {
-				return cli.Exit(fmt.Sprintf("there is no schema %q; there are: %s", name, strings.Join(schemaNames(), ", ")), 2)
-			}
-			_, err = c.App.Writer.Write(text)
-			return err
+			return one("schema", printSchema)(c)
 		},
 	}
+}
+
+func printSchema(c *cli.Context, name string) error {
+	text := wireSchema(name)
+	if text == nil {
+		return cli.Exit(fmt.Sprintf("there is no schema %q; there are: %s", name, strings.Join(schemaNames(), ", ")), 2)
+	}
+	_, err := c.App.Writer.Write(text)
+	return err
 }
 
 func printSchemas(c *cli.Context) error {
