@@ -76,7 +76,6 @@ func condition(kind string, status core.ConditionStatus, reason, message string,
 func TestUsage(t *testing.T) {
 	d := &desk{Operator: &portstest.Operator{}}
 	for line, message := range map[string]string{
-		"hosts a":    `elemental hosts takes no arguments, and "a" is one`,
 		"hosts --al": "elemental hosts has no flag --al; did you mean --all-namespaces?",
 	} {
 		t.Run(line, func(t *testing.T) {

@@ -2,16 +2,12 @@
 package cli
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"elemental/core"
 	"elemental/modes/manual"
 	"elemental/ports"
 )
@@ -47,6 +43,7 @@ type world struct {
 	errs     io.Writer
 	in       io.Reader
 	terminal int                                 // the width of the terminal that out is; 0: it is none
+	colours  bool                                // the terminal is to show colours
 	size     func() (width, height int)          // the terminal's size as it is now
 	check    func(schema, document []byte) error // a core.Failure where the document does not fit
 }
@@ -58,7 +55,7 @@ func Commands(version string) (operators, program []*cli.Command) {
 		width, _ := sizeOf(os.Stdout)
 		return world{
 			connect: connect, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: width, in: c.App.Reader, check: fits,
-			size: func() (int, int) { return sizeOf(os.Stdout) },
+			size: func() (int, int) { return sizeOf(os.Stdout) }, colours: coloured(width, os.Getenv),
 		}
 	}), general(version, flags, &completer{connect: connect, names: names})
 }
@@ -66,36 +63,7 @@ func Commands(version string) (operators, program []*cli.Command) {
 func commands(clusterFlags []cli.Flag, of func(*cli.Context) world) []*cli.Command {
 	return []*cli.Command{
 		upgradeCommand(clusterFlags, of),
-		{
-			Name: "hosts", Usage: "show the hosts and how they stand",
-			Description: manual.Page{
-				Text:     "Reads the ElementalHosts of one namespace, or of all, and shows one on a line. It changes nothing.",
-				Examples: []manual.Example{{Does: "Show the hosts of all namespaces.", Line: "elemental hosts -A"}},
-			}.String(),
-			Flags:        append(slices.Clone(clusterFlags), &cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Usage: "show the hosts of all namespaces"}),
-			OnUsageError: misused,
-			Action: func(c *cli.Context) error {
-				if c.NArg() > 0 {
-					return usage(c, fmt.Errorf("there are no arguments to elemental hosts, and %q is one", c.Args().First()))
-				}
-				return listHosts(c.Context, of(c), c.Bool("all-namespaces"))
-			},
-		},
+		hostsCommand(clusterFlags, of),
+		retryCommand(clusterFlags, of),
 	}
-}
-
-func listHosts(ctx context.Context, w world, everywhere bool) error {
-	operator, err := w.connect()
-	if err != nil {
-		return err
-	}
-	hosts, err := operator.List(ctx, ports.Selection{Kind: core.KindHost, Everywhere: everywhere})
-	if err != nil {
-		return err
-	}
-	if len(hosts) == 0 {
-		fmt.Fprintln(w.errs, "There are no hosts.")
-		return nil
-	}
-	return writeTable(w.out, hosts, everywhere, w.now())
 }
