@@ -181,8 +181,8 @@ func TestFrameFits(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 30} {
 		members := rows(n)
 		members[n-1].stage, members[n-1].says = stageFailed, core.Waiting{Reason: "RolledBack", Message: strings.Repeat("wide 語 ", 40)}
-		for width := 0; width < 130; width++ {
-			for height := 0; height < 40; height++ {
+		for width := range 130 {
+			for _, height := range []int{0, 1, 2, 3, 4, 24, 40} {
 				lines := frame(members, width, height)
 				widest := 0
 				for _, line := range lines {

@@ -29,13 +29,13 @@ type fleet struct {
 	ends  map[string]func(*ports.Target) // those that do not come to run it
 	deny  map[string]error               // those that can't be asked
 
-	mutex sync.Mutex
-	asked []string
-	open  int // asked and not done
-	most  int // that were open at once
-	lists int
-	after func(name string) // what happens once one was asked
-	gone  map[string]bool
+	mutex   sync.Mutex
+	asked   []string
+	open    int // asked and not done
+	most    int // that were open at once
+	watches int
+	after   func(name string) // what happens once one was asked
+	gone    map[string]bool
 }
 
 func newFleet(t *testing.T, names ...string) *fleet {
@@ -93,12 +93,12 @@ func (f *fleet) delete(name string) {
 	f.Delete(f.t, name)
 }
 
-// List counts how often it is called.
-func (f *fleet) List(ctx context.Context, selection ports.Selection) ([]ports.Target, error) {
+// Follow counts how often it is called.
+func (f *fleet) Follow(ctx context.Context, selection ports.Selection, seen func(ports.Target) bool) error {
 	f.mutex.Lock()
-	f.lists++
+	f.watches++
 	f.mutex.Unlock()
-	return f.Operator.List(ctx, selection)
+	return f.Operator.Follow(ctx, selection, seen)
 }
 
 // upgrade upgrades all of them, and returns what was written and the exit status.
@@ -329,16 +329,19 @@ func TestRolloutTellsTwinsApart(t *testing.T) {
 
 func TestRolloutOfMany(t *testing.T) {
 	is := is.New(t)
-	f := newFleet(t, numbered(500)...)
-	f.takes = func(string) time.Duration { return 0 }
-	begun := time.Now()
-	_, errs, status := f.upgrade(t.Context(), func(u *upgrade) { u.timeout = time.Minute })
-	took := time.Since(begun)
-	t.Logf("500 hosts took %s, and %d lists", took, f.lists)
-	is.Equal(status, 0)
-	is.Equal(errs, "")
-	is.True(took < time.Second)
-	is.True(f.lists <= 2) // one to look them up, and one to watch them all
+	least := time.Hour
+	for range 3 { // The machine under test does other things, too.
+		f := newFleet(t, numbered(500)...)
+		f.takes = func(string) time.Duration { return 0 }
+		begun := time.Now()
+		_, errs, status := f.upgrade(t.Context(), func(u *upgrade) { u.timeout = time.Minute })
+		least = min(least, time.Since(begun))
+		is.Equal(status, 0)
+		is.Equal(errs, "")
+		is.Equal(f.watches, 1) // and not one for each
+	}
+	t.Logf("500 hosts take %s", least)
+	is.True(least < time.Second)
 }
 
 func TestWait(t *testing.T) {

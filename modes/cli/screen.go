@@ -84,6 +84,8 @@ var wide = &unicode.RangeTable{
 // cells is how many cells of a terminal a character takes.
 func cells(r rune) int {
 	switch {
+	case r < 0x300: // As nearly all are.
+		return 1
 	case unicode.Is(unicode.Mn, r), unicode.Is(unicode.Me, r):
 		return 0
 	case unicode.Is(wide, r):
