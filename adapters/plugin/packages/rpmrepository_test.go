@@ -41,6 +41,7 @@ func newRPMHost(t *testing.T, tool string) *rpmHost {
 		}
 		t.Skip("this machine has no " + name)
 	}
+	t.Parallel()
 	h := &rpmHost{T: t, root: t.TempDir(), repository: t.TempDir(), boot: "boot-1"}
 	h.plugin = New(filepath.Join(h.root, "work"), &h.log)
 	h.plugin.boot = func() (string, error) { return h.boot, nil }

@@ -3,6 +3,7 @@ package packages
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,9 +13,9 @@ import (
 func newZypperHost(t *testing.T) (*rpmHost, *zypper) {
 	t.Helper()
 	h := newRPMHost(t, "zypper")
-	z := &zypper{rpm: rpm{programs: programs{log: &h.log}, root: h.root}, options: []string{"--root", h.root, "--no-gpg-checks"}}
+	run := programs{log: &h.log, outside: []string{"env", "ZYPP_LOGFILE=" + h.path("zypper.log")}}
+	z := &zypper{rpm: rpm{programs: run, root: h.root}, options: []string{"--root", h.root, "--no-gpg-checks"}}
 	h.plugin.detect = func(programs) (manager, error) { return z, nil }
-	t.Setenv("ZYPP_LOGFILE", h.path("zypper.log"))
 	h.write("etc/zypp/repos.d/test.repo", "[test]\nname=test\nenabled=1\nautorefresh=1\nbaseurl=file://"+h.repository+"\n")
 	return h, z
 }
@@ -46,7 +47,7 @@ func TestZypperLocksVersions(t *testing.T) {
 // zypper is what a person does by hand.
 func (h *rpmHost) zypper(z *zypper, args ...string) string {
 	h.Helper()
-	return h.run("zypper", append(append([]string{"--non-interactive"}, z.options...), args...)...)
+	return h.run("env", slices.Concat(z.programs.outside[1:], []string{"zypper", "--non-interactive"}, z.options, args)...)
 }
 
 func TestZypperFails(t *testing.T) {
