@@ -20,6 +20,8 @@ import (
 	"elemental/modes/plugin"
 )
 
+//go:generate go test -run TestCommandsDocument . -rewrite
+
 // Commands lists the modes.
 func Commands(version string) []*cli.Command {
 	operators, general := operator.Commands(version)

@@ -42,6 +42,7 @@ func Arity(c *cli.Command) (least, most int) {
 type Flag struct {
 	Names       []string // as they are typed, the short ones first
 	Placeholder string   // empty: it needs no value
+	Optional    string   // what may be its value, where it needs none
 	Usage       string
 	Default     string
 	Hidden      bool
@@ -85,8 +86,14 @@ func FlagOf(f cli.Flag) Flag {
 		}
 	case *cli.DurationFlag:
 		flag.Default = duration(flag.Default)
+		if flag.Placeholder == "VALUE" {
+			flag.Placeholder = "DURATION"
+		}
 	case *cli.GenericFlag:
 		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+			if strings.Contains(flag.Placeholder, "|") {
+				flag.Optional = flag.Placeholder
+			}
 			flag.Placeholder, flag.Default = "", ""
 		}
 	}
@@ -111,14 +118,17 @@ func duration(text string) string {
 
 // Choices are the values that a flag can have, if its placeholder lists them.
 func (f Flag) Choices() []string {
-	if !strings.Contains(f.Placeholder, "|") {
-		return nil
+	if values := f.Placeholder + f.Optional; strings.Contains(values, "|") {
+		return strings.Split(values, "|")
 	}
-	return strings.Split(f.Placeholder, "|")
+	return nil
 }
 
 // String is the flag as it is typed.
 func (f Flag) String() string {
+	if f.Optional != "" {
+		return strings.Join(f.Names, ", ") + "[=" + f.Optional + "]"
+	}
 	if f.Placeholder == "" {
 		return strings.Join(f.Names, ", ")
 	}
