@@ -15,20 +15,20 @@ import (
 // TestPluginsPackages tells how a host that no image manages gets its packages by its own apt.
 func TestPluginsPackages(t *testing.T) {
 	s := newSetting(t)
-	for name, story := range map[string]func(*packagesStage){
-		"installed, upgraded, pinned and removed": packagesComeAndGo,
-		"a restart, and none":                     packagesRestart,
-		"a package that fails":                    packageFails,
-		"others, and a repository that is away":   packagesWait,
-		"killed in the middle":                    packagesKilled,
+	for name, stories := range map[string][]func(*packagesStage){
+		"come and go, with a restart and without": {packagesComeAndGo, packagesRestart},
+		"fail": {packageFails},
+		"wait for others, and survive what happens to them": {packagesWait, packagesKilled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
 			st := s.withPackages(t)
 			t.Logf("the host was ready after %s", time.Since(start).Round(time.Second))
-			story(st)
-			t.Logf("told in %s", time.Since(start).Round(time.Second))
+			for _, story := range stories {
+				story(st)
+				t.Logf("told in %s", time.Since(start).Round(time.Second))
+			}
 		})
 	}
 }
@@ -182,17 +182,17 @@ func applied(h host) bool {
 }
 
 func packagesRestart(s *packagesStage) {
-	s.publish(debian.Package{Name: "hello", Version: "1.0"}, debian.Package{Name: "kernel", Version: "1.0", Scripts: map[string]string{
+	s.publish(debian.Package{Name: "quiet", Version: "1.0"}, debian.Package{Name: "kernel", Version: "1.0", Scripts: map[string]string{
 		"postinst": `touch /run/reboot-required; echo "$DPKG_MAINTSCRIPT_PACKAGE" >>/run/reboot-required.pkgs`,
 	}})
 	s.inside("touch /run/reboot-required; echo libc6 >/run/reboot-required.pkgs")
-	s.packages(`{"refresh":true,"install":["hello"]}`)
+	s.packages(`{"refresh":true,"install":["quiet"]}`)
 	s.waitReady()
 	s.equal("the number of boots", len(s.machine.Boots()), 1)
 	s.packages(`{"install":["kernel"]}`)
 	s.waitReady()
 	s.equal("the number of boots", len(s.machine.Boots()), 2)
-	s.equal("what dpkg has", s.has("hello kernel"), "ii hello=1.0 ii kernel=1.0")
+	s.equal("what dpkg has", s.has("kernel quiet"), "ii kernel=1.0 ii quiet=1.0")
 	s.equal("the outcome", s.await("it is told", applied).Status.OSVersion.Outcome, "Applied")
 	s.equal("the number of boots", len(s.machine.Boots()), 2)
 }

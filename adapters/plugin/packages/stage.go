@@ -127,7 +127,7 @@ func (p *Plugin) carryOut(ctx context.Context, tools manager, want request, prog
 	if missing := differences(want, have, tools.Same); len(missing) > 0 {
 		return core.Failure{
 			Class: core.FailureFailed, Reason: "NotApplied",
-			Message: fmt.Sprintf("%s said that it succeeded, and still %s: see the agent's log on the host", tools.Name(), strings.Join(missing, "; ")),
+			Message: fmt.Sprintf("%s said that it succeeded, and yet %s: see the agent's log on the host", tools.Name(), strings.Join(missing, "; ")),
 		}
 	}
 	return nil
