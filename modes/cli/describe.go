@@ -122,8 +122,7 @@ func (p *page) runs() {
 	p.section("What runs")
 	h, booted := p.host, p.host.OSVersion.Booted
 	if booted == (core.Version{}) && h.System == (ports.Facts{}) {
-		p.line("Nothing is known", "the host's agent has not reported yet")
-		return
+		p.line("Not known", "the host's agent has not reported it yet")
 	}
 	p.line("Version", booted.Version)
 	p.line("Reference", booted.Reference)
@@ -183,7 +182,11 @@ func harmless(line string) string {
 func (p *page) stands() {
 	p.section("How it stands")
 	h, advice := p.host, core.Advise(caseOf(p.host))
-	fmt.Fprintf(&p.text, "  %s%s\n", pad("In short", labelled), p.palette.paint(advice.Health, string(advice.Health))+": "+advice.Because)
+	begin, health := p.text.Len(), string(advice.Health)
+	p.line("In short", health+": "+advice.Because)
+	line := strings.Replace(p.text.String()[begin:], health, p.palette.paint(advice.Health, health), 1) // Paint has no width.
+	p.text.Truncate(begin)
+	p.text.WriteString(line)
 	p.line("Phase", string(h.Phase))
 	p.line("Ready", string(readiness(h)))
 	p.line("Outcome", string(h.Outcome))
