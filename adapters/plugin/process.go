@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -150,25 +149,39 @@ func (p *process) awaitChildren() {
 	}
 }
 
-// childrenLeft says whether anything in the plugin's group still runs.
+// childrenLeft says whether anything in the plugin's group still runs. A zombie does not, the plugin itself among them.
 func (p *process) childrenLeft() bool {
-	group := strconv.Itoa(p.command.Process.Pid)
-	paths, err := filepath.Glob("/proc/[0-9]*/stat")
+	group := p.command.Process.Pid
+	proc, err := os.Open("/proc")
 	if err != nil {
 		return false
 	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // It has ended meanwhile.
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return false
+	}
+	for _, name := range names {
+		id, err := strconv.Atoi(name)
+		if err != nil || id == group {
+			continue
 		}
-		// The name stands in parentheses and may hold anything; after it come state, parent and group.
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(fields) > 2 && fields[2] == group && fields[0] != "Z" && fields[0] != "X" {
+		if of, err := unix.Getpgid(id); err == nil && of == group && !ended(id) {
 			return true
 		}
 	}
 	return false
+}
+
+// ended says whether a process is a zombie, or gone.
+func ended(id int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(id) + "/stat")
+	if err != nil {
+		return true
+	}
+	// The name stands in parentheses and may hold anything; after it comes the state.
+	state := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	return len(state) > 0 && (state[0] == "Z" || state[0] == "X")
 }
 
 // exit words how the plugin ended; empty when it ended well.
