@@ -87,6 +87,7 @@ func valuesOf(list []any) *values {
 type compiler struct {
 	document any
 	nodes    map[string]*node // by pointer
+	pointers int              // bytes of all pointers so far
 	programs int              // instructions of the regular expressions so far
 }
 
@@ -97,6 +98,9 @@ func (c *compiler) compile(pointer string, value any) (*node, error) {
 	}
 	if len(c.nodes) == maxNodes {
 		return nil, fmt.Errorf("it has more than %d schemas within it", maxNodes)
+	}
+	if c.pointers += len(pointer); c.pointers > maxPointers {
+		return nil, wrong(pointer, "it is nested too deeply below names that are too long")
 	}
 	n := &node{pointer: pointer}
 	c.nodes[pointer] = n

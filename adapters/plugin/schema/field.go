@@ -25,6 +25,7 @@ func (s *Schema) Fields() []Field {
 const (
 	maxFields = 500
 	maxVisits = 10_000
+	maxLevels = 16
 )
 
 type lister struct {
@@ -35,13 +36,14 @@ type lister struct {
 }
 
 func (l *lister) list(n *node, at *place, depth int) {
-	if l.left--; l.left < 0 || l.open[n] {
+	if l.left--; l.left < 0 || l.open[n] || depth > maxLevels {
 		return
 	}
 	l.open[n] = true
 	defer delete(l.open, n)
 	for _, name := range n.names {
-		path := at.in(name).String()
+		at := at.in(clip(name, 256))
+		path := at.String()
 		if len(l.fields) == maxFields || l.told[path] {
 			continue
 		}
@@ -52,12 +54,12 @@ func (l *lister) list(n *node, at *place, depth int) {
 			description = next.description
 		}
 		l.fields = append(l.fields, Field{
-			Name: name, Path: path, Depth: depth, Type: next.words(0), Required: slices.Contains(n.required, name),
+			Name: at.name, Path: path, Depth: depth, Type: next.words(0), Required: slices.Contains(n.required, name),
 			Description: description,
 		})
-		l.list(next, at.in(name), depth+1)
+		l.list(next, at, depth+1)
 	}
-	if n.items != nil && depth < 16 {
+	if n.items != nil && at.depth() < 2*maxLevels {
 		l.list(n.items.target(), at.at(-1), depth)
 	}
 	for _, part := range slices.Concat(n.all, n.some, n.one) {

@@ -35,6 +35,7 @@ const (
 	MaxDocument = 1 << 20
 
 	maxNodes    = 4096    // schemas within one schema
+	maxPointers = 4 << 20 // bytes of the pointers to all of these
 	maxPrograms = 50_000  // instructions of all its regular expressions
 	maxSteps    = 1 << 18 // of one check; a step takes about as long as comparing two words
 	maxDigits   = 400     // of a number, written out

@@ -143,7 +143,8 @@ func TestBadSchema(t *testing.T) {
 		`{"unevaluatedProperties":false}`:                                           "at #/unevaluatedProperties: this keyword is not supported",
 		`{"description":"` + strings.Repeat("x", schema.MaxSchema) + `"}`:           "it has 65554 bytes, and may have 65536",
 		strings.Repeat(`{"not":`, 300) + "{}" + strings.Repeat("}", 300):            "nested deeper than 200",
-		`{"allOf":[` + strings.Repeat("true,", 5000) + `true]}`:                     "more than 4096 schemas",
+		strings.Repeat(`{"properties":{"`+strings.Repeat("x", 400)+`":`, 95) + `{"allOf":[` + strings.Repeat("true,", 2000) + "true]}" + strings.Repeat("}}", 95): "nested too deeply",
+		`{"allOf":[` + strings.Repeat("true,", 5000) + `true]}`: "more than 4096 schemas",
 	} {
 		_, err := schema.Compile([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), message) || len(err.Error()) > 1000 {
