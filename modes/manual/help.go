@@ -182,10 +182,27 @@ func (s *sheet) wrap(indent int, text string) {
 	s.lines(blanks, blanks, text)
 }
 
+// unbroken are the words of a text; a command in backticks is one word, unless it is longer than most.
+func unbroken(text string, most int) []string {
+	var words []string
+	open := false
+	for word := range strings.FieldsSeq(text) {
+		if last := len(words) - 1; open && len(words[last])+len(word) < most {
+			words[last] += " " + word
+		} else {
+			words = append(words, word)
+		}
+		if strings.Count(word, "`")%2 == 1 {
+			open = !open
+		}
+	}
+	return words
+}
+
 // lines breaks a text between its words.
 func (s *sheet) lines(first, further, text string) {
 	line, begun := first, false
-	for word := range strings.FieldsSeq(text) {
+	for _, word := range unbroken(text, s.width/2) {
 		switch {
 		case begun && len([]rune(line))+1+len([]rune(word)) > s.width:
 			s.WriteString(line + "\n")
