@@ -160,6 +160,9 @@ func TestCommands(t *testing.T) {
 	is.True(err != nil)
 	_, err = run("confirm", "--config", config)
 	is.NoErr(err)
+	// By hand too, what is asked is held against the schema before anything is looked at.
+	_, err = run("upgrade", "--config", config, "")
+	is.Equal(err.Error(), "osVersion.imageUri: it must not be empty")
 	// A broken configuration must not restart a host that is not on trial.
 	is.NoErr(os.WriteFile(config, []byte("root: ["), 0o600))
 	_, err = run("status", "--config", config)

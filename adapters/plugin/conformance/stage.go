@@ -17,6 +17,9 @@ import (
 // kills is how often staging is killed at a moment that nobody chose.
 const kills = 3
 
+// latest is the latest of these moments.
+const latest = time.Minute
+
 // recovers kills the plugin in the middle of staging, and then wants it to be as if that had never been.
 func (r *run) recovers(ctx context.Context) error {
 	in, err := requestOf(r.Document)
@@ -28,10 +31,11 @@ func (r *run) recovers(ctx context.Context) error {
 	if err := r.killed(ctx, in, 0, func(string) bool { return true }); err != nil {
 		return err
 	}
-	whole := time.Since(begin)
+	window := max(time.Since(begin), 20*time.Millisecond)
 	for range kills {
-		// Whoever is faster than that is just done.
-		after := time.Duration(mathrand.Int64N(int64(max(whole, 20*time.Millisecond))))
+		// One that is faster is just done; one that is slower is given more time, from kill to kill.
+		after := time.Duration(mathrand.Int64N(int64(window))) + 1
+		window = min(4*window, latest)
 		if err := r.killed(ctx, in, after, nil); err != nil {
 			return fmt.Errorf("killed after %s: %w", after.Round(time.Millisecond), err)
 		}
