@@ -83,7 +83,11 @@ func (u *upgrade) rehearse(ctx context.Context, subjects []subject) error {
 			fmt.Fprintf(u.out, "%s: no change, it is already asked for %s\n", name, wordsOf(r.Asked))
 		default:
 			changed++
-			fmt.Fprintf(u.out, "%s would be asked for %s (now %s)\n", name, wordsOf(r.after.Asked), wordsOf(r.Asked))
+			fmt.Fprintf(u.out, "%s would be asked for %s (now %s)", name, wordsOf(r.after.Asked), wordsOf(r.Asked))
+			if what := differences(r.Asked, r.after.Asked); what != imageField {
+				fmt.Fprintf(u.out, ", which changes %s", what)
+			}
+			fmt.Fprintln(u.out)
 		}
 		for _, note := range u.notes(r, verdict, known) {
 			fmt.Fprintf(u.out, "  %s\n", note)

@@ -50,6 +50,13 @@ func TestDryRun(t *testing.T) {
 	is.True(strings.HasPrefix(lineWith(out, reading), "  not checked: reading the schema: "))
 	is.Equal(d.Document(t, core.KindHost, "a"), document) // nothing has changed
 
+	d.in = "packages: {install: [vim], token: secret}"
+	out, _, _ = d.types(t, "upgrade host c -f - --dry-run")
+	is.True(strings.HasPrefix(out, "host default/c would be asked for packages.install, packages.token (now nothing), which changes packages.install, packages.token\n"))
+	d.in = "{osVersion: {imageUri: 'oci://r/os:1', debug: true}}"
+	out, _, _ = d.types(t, "upgrade host a -f - --dry-run")
+	is.Equal(out, "host default/a would be asked for oci://r/os:1 with osVersion.debug (now oci://r/os:1), which changes osVersion.debug\n")
+
 	d.in = "osVersion: {imageUrl: r/os:2}"
 	out, _, status = d.types(t, "upgrade host a -f - --dry-run")
 	is.Equal(status, exitFailed)

@@ -197,7 +197,7 @@ func pad(text string, width int) string {
 
 // counts says how many stand how.
 func counts(members []*member) string {
-	count := map[stage]int{}
+	var count tally
 	for _, m := range members {
 		count[m.stage]++
 	}

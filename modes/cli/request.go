@@ -1,10 +1,11 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"elemental/core"
@@ -38,31 +39,89 @@ func (q request) flags() string {
 	return "--filename " + q.file
 }
 
-// wordsOf names what a document asks for: its image, where that is all.
+// wordsOf names what a document asks for: its image, and the names of its other fields. Their values may be
+// secrets, and what is said here is kept in logs.
 func wordsOf(document []byte) string {
-	const most = 200
-	var asked struct {
-		OSVersion struct {
-			ImageURI string `json:"imageUri"`
-		} `json:"osVersion"`
-	}
-	decoder := json.NewDecoder(bytes.NewReader(document))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&asked); err == nil && asked.OSVersion.ImageURI != "" {
-		return plain(asked.OSVersion.ImageURI)
-	}
-	hash, err := core.HashRequest(document)
-	switch {
-	case err != nil:
-		return "what can't be read"
-	case hash == "":
-		return "nothing"
-	}
-	text, err := core.CanonicalJSON(document)
+	fields, err := fieldsOf(document)
 	if err != nil {
 		return "what can't be read"
 	}
-	return fit(plain(string(text)), most)
+	var image string
+	if err := json.Unmarshal([]byte(fields[imageField]), &image); err == nil {
+		delete(fields, imageField)
+	}
+	rest := list(slices.Sorted(maps.Keys(fields)))
+	switch {
+	case image == "" && rest == "":
+		return "nothing"
+	case rest == "":
+		return plain(image)
+	case image == "":
+		return rest
+	default:
+		return plain(image) + " with " + rest
+	}
+}
+
+const imageField = "osVersion.imageUri"
+
+// differences names the fields in which two documents differ.
+func differences(one, other []byte) string {
+	before, err := fieldsOf(one)
+	after, otherErr := fieldsOf(other)
+	if err != nil || otherErr != nil {
+		return "everything"
+	}
+	var names []string
+	for name := range before {
+		if after[name] != before[name] {
+			names = append(names, name)
+		}
+	}
+	for name := range after {
+		if _, there := before[name]; !there {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return list(names)
+}
+
+// fieldsOf takes a document apart, two levels deep, into canonical values by the names of their fields.
+func fieldsOf(document []byte) (map[string]string, error) {
+	fields := map[string]string{}
+	canonical, err := core.CanonicalJSON(document)
+	if err != nil || canonical == nil {
+		return fields, err
+	}
+	var whole map[string]json.RawMessage
+	if err := json.Unmarshal(canonical, &whole); err != nil {
+		return nil, err
+	}
+	for name, value := range whole {
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(value, &members); err != nil || len(members) == 0 {
+			fields[name] = string(value)
+		}
+		for member, value := range members {
+			fields[name+"."+member] = string(value)
+		}
+	}
+	return fields, nil
+}
+
+// list names as many fields as people read.
+func list(names []string) string {
+	const most, longest = 6, 60
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %d more", len(names)-(most-1))
+		names = names[:most-1]
+	}
+	for i, name := range names {
+		names[i] = fit(plain(name), longest)
+	}
+	return strings.Join(names, ", ") + more
 }
 
 // result is what a host or machine will be asked for altogether.

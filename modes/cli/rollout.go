@@ -39,6 +39,9 @@ const (
 	stageFailed
 )
 
+// tally counts the members at each stage.
+type tally [stageFailed + 1]int
+
 // member is one host or machine of a rollout.
 type member struct {
 	before ports.Target // as it was when the set was fixed
@@ -55,7 +58,7 @@ type running struct {
 	members  []*member // by name
 	byName   map[string]*member
 	shown    *progress
-	count    map[stage]int
+	count    tally
 	answers  chan answer
 	sights   chan ports.Target
 	lost     chan error // how the watch ended
@@ -74,7 +77,7 @@ type answer struct {
 // later is not asked, and who goes meanwhile has failed. The error carries the exit status.
 func (r rollout) run(ctx context.Context, targets []ports.Target) error {
 	run := &running{
-		rollout: r, byName: map[string]*member{}, count: map[stage]int{stageIdle: len(targets)},
+		rollout: r, byName: map[string]*member{}, count: tally{stageIdle: len(targets)},
 		answers: make(chan answer, mostRequests), sights: make(chan ports.Target), lost: make(chan error, 1),
 	}
 	for _, t := range targets {

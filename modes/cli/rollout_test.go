@@ -255,7 +255,9 @@ func TestRolloutCutOffWhileAsking(t *testing.T) {
 				},
 			}.run(ctx, targets)
 			is.Equal(err.Error(), words)
-			is.Equal(err.(cli.ExitCoder).ExitCode(), exitInterrupted)
+			var named cli.ExitCoder
+			is.True(errors.As(err, &named))
+			is.Equal(named.ExitCode(), exitInterrupted)
 		}
 	})
 }

@@ -89,7 +89,7 @@ func (r *running) sumOne(m *member, status int, cause error) error {
 // account says how all of them stand, with the names of those that do not run what was asked for. Why one has
 // failed stands beside its name, and where several have, below.
 func (r *running) account() string {
-	names := map[stage][]string{}
+	var names [len(tally{})][]string
 	var why []string
 	for _, m := range r.members {
 		names[m.stage] = append(names[m.stage], m.before.Name)

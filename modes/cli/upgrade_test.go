@@ -39,7 +39,7 @@ func TestUpgradeAsksForDocument(t *testing.T) {
 	d.in = "packages:\n  install: [vim]\n"
 	out, errs, status := d.types(t, "upgrade host a -f -")
 	is.Equal(status, 0)
-	is.Equal(out+errs, `host default/a is asked for {"packages":{"install":["vim"]}}`+"\n")
+	is.Equal(out+errs, "host default/a is asked for packages.install\n")
 	is.Equal(d.Document(t, core.KindHost, "a"), `{"packages":{"install":["vim"]}}`)
 
 	file := t.TempDir() + "/os.json"
@@ -239,4 +239,21 @@ func TestImageOf(t *testing.T) {
 	is.Equal(image, "oci://registry:5000/os:1")
 	_, err = imageOf("oci://r/os:1\n")
 	is.True(err != nil)
+}
+
+func TestWordsOf(t *testing.T) {
+	is := is.New(t)
+	for document, words := range map[string]string{
+		"": "nothing", "null": "nothing", "{}": "nothing", "[1]": "what can't be read", "{": "what can't be read",
+		`{"osVersion":{"imageUri":"oci://r/os:1"}}`:          "oci://r/os:1",
+		`{"osVersion":{"imageUri":7,"debug":true}}`:          "osVersion.debug, osVersion.imageUri",
+		`{"commands":[{"run":"login --password=secret"}]}`:   "commands",
+		`{"a":{"b":{"c":1}},"d":{}}`:                         "a.b, d",
+		`{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1}`:  "a, b, c, d, e and 3 more",
+		`{"osVersion":{"imageUri":"oci://r/os:1"},"a":null}`: "oci://r/os:1 with a",
+	} {
+		is.Equal(wordsOf([]byte(document)), words)
+	}
+	is.Equal(differences([]byte(`{"a":{"b":1,"c":2}}`), []byte(`{"a":{"b":1.0,"d":2}}`)), "a.b, a.c, a.d")
+	is.Equal(differences(nil, []byte(`{"a":1}`)), "a")
 }
