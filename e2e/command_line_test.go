@@ -55,7 +55,7 @@ func TestCommandLineHosts(t *testing.T) {
 	st := &stage{T: t, setting: s, namespace: s.newNamespace(t), name: "my-elemental-host"}
 	config, err := s.Register(t.Context(), st.namespace, st.name)
 	config.Plugin = filepath.Join(t.TempDir(), "picky")
-	if err := errors.Join(err, os.WriteFile(config.Plugin, []byte(picky), 0o755)); err != nil { //nolint:gosec // A plugin is executable.
+	if err := errors.Join(err, os.WriteFile(config.Plugin, []byte(picky), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	if st.process, err = hosts.StartProcess(s.Binary, config); err != nil {

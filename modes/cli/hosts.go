@@ -121,7 +121,7 @@ const fewHosts = 10
 
 // summary says how many hosts stand how.
 func summary(hosts []ports.Target) string {
-	count := map[core.Health]int{}
+	count := make(map[core.Health]int)
 	for _, h := range hosts {
 		count[core.Advise(caseOf(h)).Health]++
 	}
