@@ -21,9 +21,6 @@ import (
 
 const result = `echo '{"result":{}}'`
 
-// flood writes 210 MB, more than three times what is passed on of a log.
-const flood = `head -c 210000000 /dev/zero | tr '\0' x`
-
 // misbehaviours are all that a plugin can do wrong. In a message, PLUGIN stands for the path of the plugin.
 var misbehaviours = []struct {
 	name, script, reason, message string
@@ -43,7 +40,7 @@ var misbehaviours = []struct {
 		reason: "PluginProtocolError", message: `the plugin PLUGIN, asked to stage, does not speak elemental.io/plugin/v1: a line of the answer is not a JSON object: "y"`},
 	{name: "writes a line without an end", script: `exec cat /dev/zero`,
 		reason: "PluginProtocolError", message: "the plugin PLUGIN, asked to stage, wrote a line longer than 1048576 bytes: \"" + strings.Repeat(`\x00`, 120) + "…\""},
-	{name: "floods its log with one line", script: flood + ` >&2; exit 1`, calls: 2, log: 64 << 10,
+	{name: "floods its log with one line", script: `head -c 70000000 /dev/zero | tr '\0' x >&2; exit 1`, calls: 2, log: 64 << 10,
 		reason: "PluginExited", message: "the plugin PLUGIN, asked to stage, exited with status 1 before it had answered; its log ends with \"" + strings.Repeat("x", 512) + "…\""},
 	{name: "floods its log with many lines", script: `line=$(head -c 999 /dev/zero | tr '\0' x); yes "$line" | head -c 210000000 >&2; echo >&2; echo oh no >&2; exit 1`, calls: 2, log: 64 << 10,
 		reason: "PluginExited", message: `the plugin PLUGIN, asked to stage, exited with status 1 before it had answered; its log ends with "oh no"`},

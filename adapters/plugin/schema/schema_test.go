@@ -166,7 +166,7 @@ func TestHostile(t *testing.T) {
 	for i := range 1500 {
 		chain = append(chain, fmt.Sprintf(`"%d":{"$ref":"#/$defs/%d"}`, i, i+1))
 	}
-	numbers := "[" + strings.Repeat("1,", 200_000) + "2]"
+	numbers := "[" + strings.Repeat("1,", 60_000) + "2]"
 	for name, c := range map[string]struct{ schema, document string }{
 		"references that double":          {`{"$defs":{` + doubling.String() + `"d60":{}},"$ref":"#/$defs/d0"}`, `1`},
 		"recursion that doubles":          {`{"allOf":[{"properties":{"a":{"$ref":"#"}}},{"properties":{"a":{"$ref":"#"}}}]}`, nested},
