@@ -92,7 +92,7 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 	case want.Version == "":
 		return True, ReasonNothingRequested, "no OS version is requested; the host runs " + plugin.Current.String()
 	case seen.settled(want):
-		return True, ReasonApplied, "the host runs " + plugin.Current.String()
+		return True, ReasonApplied, withDetail("the host runs "+plugin.Current.String(), plugin.Detail)
 	case want.Reset:
 		return False, ReasonWaitingForOSReconcile, "the host is being reset; it runs " + plugin.Current.String()
 	case seen.bootstrapping():
@@ -104,18 +104,18 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 	case stagedHeldUp(want, seen) && trouble.Verb == VerbRestart && trouble.Class != "":
 		return False, ReasonWaitingForReboot, plugin.Staged.String() + " is staged and the restart is held up: " + trouble.Error()
 	case stagedHeldUp(want, seen):
-		return False, ReasonWaitingForReboot, "the host will restart into " + plugin.Staged.String()
+		return False, ReasonWaitingForReboot, withDetail("the host will restart into "+plugin.Staged.String(), plugin.Detail)
 	case stagedUndrained(want, seen):
-		return False, ReasonWaitingForDrain, plugin.Staged.String() + " is staged; the host restarts into it once its node is drained"
+		return False, ReasonWaitingForDrain, withDetail(plugin.Staged.String()+" is staged; the host restarts into it once its node is drained", plugin.Detail)
 	case seen.exhausted():
 		return failure(seen, "it is not tried again until osVersionManagement changes or the retry annotation has a new value")
 	case !seen.mayUpdate(want):
-		return False, ReasonNotPending, fmt.Sprintf(
-			"the host is a node and runs %s; drain the node and set its in-place-update label to pending to update it", plugin.Current)
+		return False, ReasonNotPending, withDetail(fmt.Sprintf(
+			"the host is a node and runs %s; drain the node and set its in-place-update label to pending to update it", plugin.Current), plugin.Detail)
 	case trouble.Verb == VerbStage && !seen.due(VerbStage):
 		return failure(seen, "it is tried again at "+trouble.NotBefore.UTC().Format(time.RFC3339))
 	default:
-		return False, ReasonWaitingForOSReconcile, "the version asked for is being staged; the host runs " + plugin.Current.String()
+		return False, ReasonWaitingForOSReconcile, withDetail("the version asked for is being staged; the host runs "+plugin.Current.String(), plugin.Detail)
 	}
 }
 

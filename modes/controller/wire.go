@@ -20,7 +20,7 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 	// The libraries log on their own, too; all of it is to come out in one form.
 	klog.SetLogger(logger)
 	ctrllog.SetLogger(logger)
-	staySmall(ctx, log)
+	staySmall()
 
 	server, err := reach(s.kubeconfig)
 	if err != nil {
