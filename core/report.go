@@ -115,7 +115,7 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 	case trouble.Verb == VerbStage && !seen.due(VerbStage):
 		return failure(seen, "it is tried again at "+trouble.NotBefore.UTC().Format(time.RFC3339))
 	default:
-		return False, ReasonWaitingForOSReconcile, withDetail("the version asked for is being staged; the host runs "+plugin.Current.String(), plugin.Detail)
+		return False, ReasonWaitingForOSReconcile, "the version asked for is being staged; the host runs " + plugin.Current.String()
 	}
 }
 
