@@ -174,7 +174,7 @@ func (l *line) fail(err error) {
 func (l *line) check() {
 	c, name := l.command(), manual.Name(l.path)
 	for _, g := range l.flags {
-		if own(c, g.flag.Names()[0]) == nil {
+		if own(c, g.flag.Names()[0]) == nil && !manual.IsGroup(c) {
 			l.unknown(g.typed)
 		}
 	}
@@ -186,7 +186,7 @@ func (l *line) check() {
 	case manual.IsGroup(c) && n > 0:
 		l.lost = true
 		l.fail(fmt.Errorf("%s has no command %q%s", name, l.words[0], didYouMean(l.words[0], commandNames(c))))
-	case len(commandNames(c)) > 0 && n == 0 && (manual.IsGroup(c) || least > 0) && len(l.path) > 1:
+	case len(commandNames(c)) > 0 && n == 0 && (manual.IsGroup(c) || least > 0) && len(l.path)+len(l.flags) > 1:
 		l.fail(fmt.Errorf("%s needs to know what: %s", name, strings.Join(commandNames(c), ", ")))
 	case n > most && most == 0:
 		l.fail(fmt.Errorf("%s takes no arguments, and %q is one", name, l.words[0]))

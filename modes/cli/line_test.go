@@ -45,6 +45,7 @@ func TestFlagsStandAnywhere(t *testing.T) {
 		"levitate":                           `elemental has no command "levitate"`,
 		"upgrade hots":                       `elemental upgrade has no command "hots"; did you mean host?`,
 		"upgrade":                            "elemental upgrade needs to know what: host",
+		"--token secret":                     "elemental needs to know what: hosts, upgrade, raw, version",
 		"upgrade host":                       "elemental upgrade host needs one argument, NAME",
 		"upgrade host a b":                   "elemental upgrade host needs one argument, NAME, and not 2",
 		"upgrade host a --all":               "elemental upgrade host has no flag --all",

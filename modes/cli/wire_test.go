@@ -27,6 +27,8 @@ type server struct {
 	*httptest.Server
 	last     *http.Request
 	slow     time.Duration
+	answer   string // instead of no hosts
+	status   int    // with that answer
 	identity string // a file with a certificate and its key, whoever's
 }
 
@@ -40,6 +42,11 @@ func startServer(t *testing.T) *server {
 		case <-r.Context().Done():
 		}
 		w.Header().Set("Content-Type", "application/json")
+		if s.status != 0 {
+			w.WriteHeader(s.status)
+			_, _ = w.Write([]byte(s.answer))
+			return
+		}
 		_, _ = w.Write([]byte(`{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHostList","metadata":{},"items":[]}`))
 	}))
 	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}

@@ -162,7 +162,7 @@ type answer struct {
 	kind, err error
 }
 
-func (a *answer) Error() string   { return a.doing + ": " + a.err.Error() }
+func (a *answer) Error() string   { return a.doing + ": " + words(a.err) }
 func (a *answer) Unwrap() []error { return []error{a.kind, a.err} }
 
 var _ ports.Operator = (*Client)(nil)
