@@ -72,13 +72,21 @@ func (f *fleet) begin(name string) {
 	if end == nil {
 		end = func(h *ports.Target) { h.Phase, h.Conditions = core.PhaseRunning, ready(core.KindHost, h.Generation) }
 	}
-	time.AfterFunc(f.takes(name), func() {
-		f.mutex.Lock()
-		defer f.mutex.Unlock()
+	done := func() {
 		f.open--
 		if !f.gone[name] {
 			f.Change(f.t, name, end)
 		}
+	}
+	takes := f.takes(name)
+	if takes == 0 {
+		done()
+		return
+	}
+	time.AfterFunc(takes, func() {
+		f.mutex.Lock()
+		defer f.mutex.Unlock()
+		done()
 	})
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -143,6 +144,28 @@ func TestTerminalOfOne(t *testing.T) {
 			"\r\033[1Aa  Reconciling OS Version  Fetching [#---------]  10% of 8…\033[K\n\033[J"+
 			"\r\033[1Aa  Reconciling OS Version  Fetching [##--------]  20% of 8…\033[K\n\033[J"+
 			"\r\033[1A\033[J\033[?25hhost default/a is ready: it runs\n")
+	})
+}
+
+func TestTerminalIsGivenBackToWhoInterrupts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := newFleet(t, "a", "b", "c")
+		g := &glass{t: t, width: 40, height: 10}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(30*time.Second, func() {
+			is.True(g.hidden && strings.Contains(g.String(), "under way"))
+			cancel()
+		})
+		_, errs, status := f.upgrade(ctx, func(u *upgrade) {
+			u.terminal, u.size, u.out, u.parallel = g.width, func() (int, int) { return g.width, g.height }, g, 2
+		})
+		is.Equal(status, exitInterrupted)
+		is.Equal(errs, "interrupted: 0 run it, 2 go on by themselves: a, b, 1 not asked: c")
+		is.Equal(g.String(), "3 hosts\n")
+		is.Equal(g.column, 0)
+		is.True(!g.hidden)
+		time.Sleep(time.Hour) // The hosts end before the test does.
 	})
 }
 

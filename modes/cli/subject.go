@@ -96,10 +96,10 @@ func (u *upgrade) verdict(s subject, document []byte) (known bool, err error) {
 // unchecked says why there is no schema.
 func (s subject) unchecked() string {
 	switch {
-	case s.unread != nil:
-		return "the host that serves it could not be read: " + plain(s.unread.Error())
 	case s.host == nil && s.Host == "":
 		return "no host serves it yet"
+	case s.unread != nil:
+		return fmt.Sprintf("host %s could not be read: %s", s.Host, plain(s.unread.Error()))
 	case s.host == nil:
 		return fmt.Sprintf("there is no host %s", s.Host)
 	default:

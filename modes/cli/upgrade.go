@@ -54,10 +54,6 @@ func upgradeCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.C
 					{Does: "Ask all machines of the namespace, one after the other.", Line: "elemental upgrade machine --all --image oci://my-registry/my-image:v2 --parallel 1"},
 				}),
 		},
-		Action: func(c *cli.Context) error {
-			return cli.Exit("elemental upgrade needs to know what: elemental upgrade host NAME --image IMAGE", exitUsage)
-		},
-		OnUsageError: misused,
 	}
 }
 
@@ -94,7 +90,6 @@ func upgradeKind(kind core.Kind, clusterFlags []cli.Flag, of func(*cli.Context) 
 			}
 			return u.run(c.Context)
 		},
-		OnUsageError: misused,
 	}
 }
 
