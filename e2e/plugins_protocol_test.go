@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,7 +49,7 @@ func TestPluginsProtocol(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			log := st.process.Log()
-			t.Logf("%s\n%s", st.object(t.Context()), log[max(0, len(log)-20_000):])
+			t.Logf("%s\n%s", st.object(context.Background()), log[max(0, len(log)-20_000):])
 		}
 		st.process.Remove()
 	})
@@ -61,7 +62,7 @@ func TestPluginsProtocol(t *testing.T) {
 
 	// A mistyped field is told without the plugin.
 	st.mustKubectl("patch", "elementalhost", st.name, "-p", `{"spec":{"osVersionManagement":{"motd":null,"mtod":"hello"}}}`, "--type=merge")
-	h = st.await("the field is refused", func(h host) bool { return h.answered("InvalidOSVersion") })
+	h = st.await("the field is refused", refused("InvalidOSVersion"))
 	st.contains("the condition", h.condition("Ready").Message, "mtod", "did you mean motd?")
 
 	// From here on it floods its log, three times what is passed on, and crashes. The agent stays as it is.
@@ -70,7 +71,7 @@ func TestPluginsProtocol(t *testing.T) {
 		"\nstage)\n    yes \"$(head -c 999 /dev/zero | tr '\\0' x)\" | head -c 210000000 >&2\n    echo >&2; echo 'no space left on device' >&2\n    kill -SEGV $$\n", 1))
 	for _, text := range []string{"one", "two", "three"} {
 		st.mustKubectl("patch", "elementalhost", st.name, "-p", `{"spec":{"osVersionManagement":{"mtod":null,"motd":"`+text+`"}}}`, "--type=merge")
-		h = st.await("staging "+text+" fails", func(h host) bool { return h.answered("OSVersionReconciliationFailed") })
+		h = st.await("staging "+text+" fails", refused("OSVersionReconciliationFailed"))
 		st.contains("the condition", h.condition("Ready").Message, "asked to stage", "was ended by signal 11 (segmentation fault) before it had answered",
 			`its log ends with "no space left on device"`, "attempt 1 of 3")
 		st.equal("the reason of the failure", h.Status.OSVersion.Failure.Reason, "PluginKilled")
@@ -87,6 +88,14 @@ func TestPluginsProtocol(t *testing.T) {
 	install(t, motd, documentedPlugin(t, s.Checkout))
 	st.patch(`{"motd":"four"}`)
 	st.waitReady()
+}
+
+// refused says that the agent gave this answer to the current spec, and that all the cluster says so.
+func refused(reason string) func(host) bool {
+	return func(h host) bool {
+		ready := h.condition("Ready")
+		return h.answered(reason) && ready.Reason == reason && ready.ObservedGeneration == h.Metadata.Generation
+	}
 }
 
 // newClusterOnly is a setting without a registry and images, for hosts that are processes.
