@@ -166,7 +166,7 @@ func (c *completer) arguments(ctx context.Context, l *line) ([]candidate, int) {
 				found = append(found, candidate{sub.Name, sub.Usage})
 			}
 		}
-	case what == "NAME" && own(command, "context") != nil:
+	case (what == "NAME" || what == "HOST") && own(command, "context") != nil:
 		kind := core.KindHost
 		if slices.ContainsFunc(l.path, func(c *cli.Command) bool { return strings.HasPrefix(c.Name, "machine") }) {
 			kind = core.KindMachine

@@ -48,6 +48,8 @@ func TestCompletion(t *testing.T) {
 		"upgrade host node-b ":                  "node-a\tRunning, v1\n:4\n",
 		"upgrade host --image i -n default nod": "node-a\tRunning, v1\nnode-b\n:4\n",
 		"upgrade machine ":                      ":4\n",
+		"retry nod":                             "node-a\tRunning, v1\nnode-b\n:4\n",
+		"host describe ":                        "node-a\tRunning, v1\nnode-b\n:4\n",
 		"version --output ":                     "json\ntext\n:4\n",
 		"version --output=j":                    "json\n:4\n",
 		"version -o j":                          "json\n:4\n",

@@ -32,6 +32,8 @@ func words(err error) string {
 		return fmt.Sprintf("the certificate of the cluster at %s is for another name: %v; give the right one with --tls-server-name", server, name)
 	case errors.As(err, &lookup):
 		return fmt.Sprintf("the cluster's address %s can't be found: %v; check the network, and that --context leads to the right cluster", server, lookup)
+	case errors.Is(err, syscall.ECONNREFUSED) && server == "http://localhost:8080":
+		return "no kubeconfig says which cluster to ask: name one with --kubeconfig, or in $KUBECONFIG"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("the cluster at %s does not answer: the connection is refused; check that it runs, and that --context leads to the right one", server)
 	case errors.Is(err, context.Canceled):
