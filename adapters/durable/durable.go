@@ -3,8 +3,10 @@
 package durable
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -48,4 +50,35 @@ func SyncFolder(folder string) error {
 		return fmt.Errorf("syncing %s: %w", folder, err)
 	}
 	return nil
+}
+
+// ErrDamaged says that a document is there and can't be read.
+var ErrDamaged = errors.New("it is damaged")
+
+// ReadJSON reads a document that WriteJSON has written, and says whether it is there. One that someone else damaged is
+// ErrDamaged.
+func ReadJSON(name string, into any) (found bool, err error) {
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return true, fmt.Errorf("reading %s: %w: %w", name, ErrDamaged, err)
+	}
+	return true, nil
+}
+
+// WriteJSON puts a document in place that only its owner can read, and makes its folder where that is missing.
+func WriteJSON(name string, document any) error {
+	text, err := json.Marshal(document)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return WriteFile(name, append(text, '\n'), 0o600)
 }

@@ -51,14 +51,7 @@ func (f File) Load(context.Context) (core.Journal, error) {
 // Save writes the journal to a temporary file and renames it, so that a power cut leaves the old one or the
 // new one, whole.
 func (f File) Save(_ context.Context, journal core.Journal) error {
-	text, err := json.Marshal(document{Format: format, Journal: journal})
-	if err != nil {
-		return fmt.Errorf("writing the journal: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
-		return fmt.Errorf("writing the journal: %w", err)
-	}
-	if err := durable.WriteFile(f.path, text, 0o600); err != nil {
+	if err := durable.WriteJSON(f.path, document{Format: format, Journal: journal}); err != nil {
 		return fmt.Errorf("writing the journal: %w", err)
 	}
 	return nil

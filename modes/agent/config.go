@@ -1,15 +1,12 @@
 package agent
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
-	"go.yaml.in/yaml/v3"
-
 	"elemental/core"
+	"elemental/modes/settings"
 )
 
 // Config is the host's own word on its agent. Nothing remote changes it.
@@ -63,9 +60,7 @@ func parseConfig(text []byte) (Config, error) {
 			MaxAttempts: core.DefaultLimits().Attempts, Restart: restartLogind,
 		},
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&config); err != nil && !errors.Is(err, io.EOF) {
+	if err := settings.Decode(text, &config); err != nil {
 		return Config{}, err
 	}
 	switch {

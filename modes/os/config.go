@@ -3,17 +3,15 @@
 package hostos
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"elemental/modes/settings"
 )
 
 // ConfigPath is where the host's own word on its images is. Nothing remote changes it.
@@ -54,15 +52,7 @@ func ReadConfig(path string) (Config, error) {
 		return Config{}, fmt.Errorf("reading the configuration of images: %w", err)
 	}
 	config := DefaultConfig()
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	err = decoder.Decode(&config)
-	if err == nil {
-		if more := decoder.Decode(&struct{}{}); !errors.Is(more, io.EOF) {
-			err = errors.New("there must be one document, and nothing after it")
-		}
-	}
-	if err == nil || errors.Is(err, io.EOF) {
+	if err = settings.Decode(text, &config); err == nil {
 		err = config.check()
 	}
 	if err != nil {

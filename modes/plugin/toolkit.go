@@ -1,16 +1,14 @@
 package plugin
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"elemental/modes/settings"
 )
 
 // toolkitPath is where a host says how to drive its elemental-toolkit. Nothing remote changes it.
@@ -35,15 +33,7 @@ func readToolkit(path string, config toolkitConfig) (toolkitConfig, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return config, fmt.Errorf("reading how to drive the elemental-toolkit: %w", err)
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	err = decoder.Decode(&config)
-	if err == nil {
-		if more := decoder.Decode(&struct{}{}); !errors.Is(more, io.EOF) {
-			err = errors.New("there must be one document, and nothing after it")
-		}
-	}
-	if err == nil || errors.Is(err, io.EOF) {
+	if err = settings.Decode(text, &config); err == nil {
 		err = config.check()
 	}
 	if err != nil {

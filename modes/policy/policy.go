@@ -2,7 +2,6 @@
 package policy
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"go.yaml.in/yaml/v3"
-
 	"elemental/core"
+	"elemental/modes/settings"
 )
 
 // Path is where the policy is.
@@ -41,7 +39,7 @@ func Read(path string) (Policy, error) {
 	policy := Policy{path: path}
 	text, err := read(path)
 	if err == nil {
-		err = policy.parse(text)
+		err = settings.Decode(text, &policy)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return policy, nil
@@ -106,21 +104,6 @@ func checkOwner(info fs.FileInfo, path string) error {
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("%s may be written by others than root (mode %04o); run chmod go-w %s", path, info.Mode().Perm(), path)
-	}
-	return nil
-}
-
-func (p *Policy) parse(text []byte) error {
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(p); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil // Nothing is written there, and nothing is allowed.
-		}
-		return err
-	}
-	if err := decoder.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
-		return errors.New("there must be one document, and nothing after it")
 	}
 	return nil
 }

@@ -1,11 +1,8 @@
 package commands
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -34,16 +31,13 @@ type begun struct {
 // what wants it has been done.
 func (p *Plugin) recall(request string) (memory, error) {
 	path := filepath.Join(p.config.WorkDir, remembered)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return memory{Request: request}, nil
+	var m memory
+	_, err := durable.ReadJSON(path, &m)
+	if errors.Is(err, durable.ErrDamaged) {
+		return memory{}, fmt.Errorf("reading which commands were done: %w; remove the file to have them all done again", err)
 	}
 	if err != nil {
 		return memory{}, fmt.Errorf("reading which commands were done: %w", err)
-	}
-	var m memory
-	if err := json.Unmarshal(text, &m); err != nil {
-		return memory{}, fmt.Errorf("reading which commands were done: %s is damaged (%w); remove it to have them all done again", path, err)
 	}
 	if m.Request == request {
 		return m, nil
@@ -56,14 +50,7 @@ func (p *Plugin) recall(request string) (memory, error) {
 }
 
 func (p *Plugin) remember(m memory) error {
-	text, err := json.Marshal(m)
-	if err == nil {
-		err = os.MkdirAll(p.config.WorkDir, 0o700)
-	}
-	if err == nil {
-		err = durable.WriteFile(filepath.Join(p.config.WorkDir, remembered), append(text, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(filepath.Join(p.config.WorkDir, remembered), m); err != nil {
 		return fmt.Errorf("noting which commands were done: %w", err)
 	}
 	return nil

@@ -1,11 +1,8 @@
 package packages
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"elemental/adapters/durable"
@@ -46,28 +43,18 @@ func (p pending) at(boot string) []string {
 
 func readState(folder string) (state, error) {
 	var s state
-	text, err := os.ReadFile(filepath.Join(folder, stateFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
+	_, err := durable.ReadJSON(filepath.Join(folder, stateFile), &s)
+	if errors.Is(err, durable.ErrDamaged) {
+		return state{}, nil
 	}
 	if err != nil {
-		return s, fmt.Errorf("reading what the plugin remembers: %w", err)
-	}
-	if json.Unmarshal(text, &s) != nil {
-		return state{}, nil
+		return state{}, fmt.Errorf("reading what the plugin remembers: %w", err)
 	}
 	return s, nil
 }
 
 func (s state) write(folder string) error {
-	text, err := json.Marshal(s)
-	if err == nil {
-		err = os.MkdirAll(folder, 0o700)
-	}
-	if err == nil {
-		err = durable.WriteFile(filepath.Join(folder, stateFile), text, 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(filepath.Join(folder, stateFile), s); err != nil {
 		return fmt.Errorf("noting what the plugin must remember: %w", err)
 	}
 	return nil

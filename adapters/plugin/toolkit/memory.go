@@ -1,11 +1,8 @@
 package toolkit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"elemental/adapters/durable"
@@ -28,30 +25,20 @@ type memory struct {
 // recall reads the memory. One that is missing or damaged is a fresh start: the snapshots bear the hash of what
 // they were made for, and tell nearly as much.
 func (p *Plugin) recall() (memory, error) {
-	text, err := os.ReadFile(filepath.Join(p.config.WorkDir, remembered))
-	if errors.Is(err, fs.ErrNotExist) {
+	var m memory
+	_, err := durable.ReadJSON(filepath.Join(p.config.WorkDir, remembered), &m)
+	if errors.Is(err, durable.ErrDamaged) {
+		fmt.Fprintf(p.config.Log, "what was staged last is forgotten: %v\n", err)
 		return memory{}, nil
 	}
 	if err != nil {
 		return memory{}, fmt.Errorf("reading what was staged: %w", err)
 	}
-	var m memory
-	if err := json.Unmarshal(text, &m); err != nil {
-		fmt.Fprintf(p.config.Log, "what was staged last is forgotten: %s is damaged: %v\n", remembered, err)
-		return memory{}, nil
-	}
 	return m, nil
 }
 
 func (p *Plugin) remember(m memory) error {
-	text, err := json.Marshal(m)
-	if err == nil {
-		err = os.MkdirAll(p.config.WorkDir, 0o700)
-	}
-	if err == nil {
-		err = durable.WriteFile(filepath.Join(p.config.WorkDir, remembered), append(text, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(filepath.Join(p.config.WorkDir, remembered), m); err != nil {
 		return fmt.Errorf("noting what is staged: %w", err)
 	}
 	return nil
