@@ -29,6 +29,8 @@ var needs = []need{
 	{sign: "/etc/ssl/certs/ca-certificates.crt", pkg: "ca-certificates", why: "downloads over HTTPS"},
 	{sign: "jq", pkg: "jq", why: "the plugin that the documentation shows"},
 	{sign: "/usr/bin/python3", pkg: "python3", why: "the same plugin in Python"},
+	{sign: "zsh", pkg: "zsh", why: "completion in zsh", hosts: true},
+	{sign: "fish", pkg: "fish", why: "completion in fish", hosts: true},
 	{sign: "systemd-nspawn", pkg: "systemd-container", why: "hosts with their own systemd", hosts: true},
 	{sign: "mmdebstrap", pkg: "mmdebstrap", why: "the hosts' root file system", hosts: true},
 	{sign: "dbus-daemon", pkg: "dbus", why: "hosts' D-Bus", hosts: true},

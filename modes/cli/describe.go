@@ -38,13 +38,7 @@ func describeCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.
 }
 
 func describeHost(c *cli.Context, w world) error {
-	words, err := arguments(c)
-	if err != nil {
-		return err
-	}
-	if len(words) != 1 {
-		return usage(c, fmt.Errorf("elemental hosts describe needs one argument, the name of the host, and not %d", len(words)))
-	}
+	words := c.Args().Slice()
 	operator, err := w.connect()
 	if err != nil {
 		return err

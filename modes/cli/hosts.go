@@ -76,10 +76,7 @@ func viewOf(c *cli.Context, names []string) (view, error) {
 }
 
 func showHosts(c *cli.Context, w world) error {
-	names, err := arguments(c)
-	if err != nil {
-		return err
-	}
+	names := c.Args().Slice()
 	v, err := viewOf(c, names)
 	if err != nil {
 		return usage(c, err)

@@ -52,10 +52,7 @@ func retryStatuses() []manual.Status {
 }
 
 func retryHosts(c *cli.Context, w world) error {
-	names, err := arguments(c)
-	if err != nil {
-		return err
-	}
+	names := c.Args().Slice()
 	labels := c.String("selector")
 	switch {
 	case len(names) == 0 && labels == "":

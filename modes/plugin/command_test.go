@@ -13,6 +13,8 @@ import (
 
 	"github.com/matryer/is"
 	"github.com/urfave/cli/v2"
+
+	operator "elemental/modes/cli"
 )
 
 // TestMain lets the test binary serve the built-in plugins, as elemental does.
@@ -32,10 +34,10 @@ func run(t *testing.T, request string, words ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	app := &cli.App{
-		Commands: []*cli.Command{Command()}, Reader: strings.NewReader(request), Writer: &out,
+		Name: "elemental", Usage: "be a plugin", Commands: []*cli.Command{Command()}, Reader: strings.NewReader(request), Writer: &out,
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
-	err := app.RunContext(t.Context(), append([]string{"elemental", "plugin"}, words...))
+	err := operator.Run(t.Context(), app, append([]string{"elemental", "plugin"}, words...))
 	return out.String(), err
 }
 
@@ -88,12 +90,12 @@ func TestUsage(t *testing.T) {
 	for message, words := range map[string][]string{
 		`no command "dummy"`:             {"dummy"},
 		`no built-in plugin "levitator"`: {"levitator", "observe"},
-		"name one plugin":                {"describe"},
+		"needs one argument, NAME":       {"describe"},
 		`it must be text or json`:        {"describe", "-o", "xml", "dummy"},
-		"flag provided but not defined":  {"describe", "dummy", "--yaml"},
+		"has no flag --yaml":             {"describe", "dummy", "--yaml"},
 		`no schema "reply"`:              {"schema", "reply"},
 		"--stage needs --request":        {"test", "--stage", "dummy"},
-		"name one plugin; see ":          {"test", "dummy", "image"},
+		"needs one argument, NAME, and":  {"test", "dummy", "image"},
 	} {
 		_, err := run(t, "", words...)
 		is.True(strings.Contains(err.Error(), message))

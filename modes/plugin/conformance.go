@@ -13,8 +13,7 @@ import (
 
 func testCommand() *cli.Command {
 	return &cli.Command{
-		OnUsageError: misused,
-		Name:         "test", Usage: "test whether a plugin keeps to the plugin protocol", ArgsUsage: "NAME",
+		Name: "test", Usage: "test whether a plugin keeps to the plugin protocol", ArgsUsage: "NAME",
 		Description: manual.Page{
 			Text: "Runs a plugin in a work dir of its own, as the agent does, and says of each thing that a plugin must do whether it\n" +
 				"does it. Without --stage nothing is changed on this machine.",
@@ -30,11 +29,11 @@ func testCommand() *cli.Command {
 			&cli.BoolFlag{Name: "stage", Usage: "also stage the request, on this machine, and kill the plugin meanwhile"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the plugin's log"},
 		},
-		Action: one("plugin", func(c *cli.Context, name string) error {
+		Action: func(c *cli.Context) error {
 			if c.Bool("stage") && c.String("request") == "" {
 				return cli.Exit("--stage needs --request", 2)
 			}
-			test := trial{name: name, stage: c.Bool("stage"), verbose: c.Bool("verbose"), out: c.App.Writer}
+			test := trial{name: c.Args().First(), stage: c.Bool("stage"), verbose: c.Bool("verbose"), out: c.App.Writer}
 			if file := c.String("request"); file != "" {
 				var err error
 				if test.document, err = os.ReadFile(file); err != nil {
@@ -42,7 +41,7 @@ func testCommand() *cli.Command {
 				}
 			}
 			return test.run(c.Context)
-		}),
+		},
 	}
 }
 

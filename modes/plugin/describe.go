@@ -31,8 +31,7 @@ type described struct {
 
 func describeCommand() *cli.Command {
 	return &cli.Command{
-		OnUsageError: misused,
-		Name:         "describe", Usage: "show what a plugin can, and the fields of osVersionManagement that it knows", ArgsUsage: "NAME",
+		Name: "describe", Usage: "show what a plugin can, and the fields of osVersionManagement that it knows", ArgsUsage: "NAME",
 		Description: manual.Page{
 			Text: "Asks a plugin to describe itself, as the agent does, and shows its version, its verbs, and each field that a request\n" +
 				"may have. It changes nothing.",
@@ -43,12 +42,12 @@ func describeCommand() *cli.Command {
 			See: []string{"docs/plugin-protocol.md", "docs/plugins.md"},
 		}.String(),
 		Flags: []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print as `text|json`"}},
-		Action: one("plugin", func(c *cli.Context, name string) error {
+		Action: func(c *cli.Context) error {
 			form := c.String("output")
 			if form != "text" && form != "json" {
 				return cli.Exit(fmt.Sprintf("--output is %q: it must be text or json", form), 2)
 			}
-			d, err := describe(c.Context, name)
+			d, err := describe(c.Context, c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -57,7 +56,7 @@ func describeCommand() *cli.Command {
 			}
 			d.writeText(c.App.Writer)
 			return nil
-		}),
+		},
 	}
 }
 

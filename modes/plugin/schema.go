@@ -12,8 +12,7 @@ import (
 
 func schemaCommand() *cli.Command {
 	return &cli.Command{
-		OnUsageError: misused,
-		Name:         "schema", Usage: "print the JSON Schemas of the plugin protocol", ArgsUsage: "[" + strings.Join(schemaNames(), "|") + "]",
+		Name: "schema", Usage: "print the JSON Schemas of the plugin protocol", ArgsUsage: "[" + strings.Join(schemaNames(), "|") + "]",
 		Description: manual.Page{
 			Text: "Prints what the messages of the plugin protocol look like. Without a name all schemas are printed, as the members of\n" +
 				"one object. An answer is one line of what a plugin writes; a description and an observation are the results of\n" +
@@ -25,7 +24,7 @@ func schemaCommand() *cli.Command {
 			if c.NArg() == 0 {
 				return printSchemas(c)
 			}
-			return one("schema", printSchema)(c)
+			return printSchema(c, c.Args().First())
 		},
 	}
 }
