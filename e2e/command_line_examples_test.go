@@ -200,7 +200,7 @@ func (d *desk) runs(t *testing.T, line string) {
 	defer cancel()
 	shell := "bash"
 	if strings.Contains(line, "completion zsh") {
-		if _, err := exec.LookPath("zsh"); err != nil {
+		if !hasShell(t, "zsh") {
 			t.Skip("zsh is not installed")
 		}
 		shell, line = "zsh", "autoload -Uz compinit; compinit -u -D; "+line+"; whence -w _elemental"
