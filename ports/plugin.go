@@ -33,6 +33,7 @@ type Description struct {
 // Request is what a plugin is given.
 type Request struct {
 	Host      string
+	Boot      string         // the boot ID of the running system; empty where who asks does not know it
 	OSVersion []byte         // osVersionManagement as JSON; nil when nothing is requested
 	Hash      string         // core.HashRequest of OSVersion
 	Bootstrap *BootstrapData // for bootstrap only

@@ -85,7 +85,7 @@ func TestChecked(t *testing.T) {
 	fake := &portstest.Plugin{}
 	ask := func(schema, verb, document string) string {
 		return serve(t, `{"protocol":"elemental.io/plugin/v1","verb":"`+verb+`","input":{"osVersionManagement":`+document+`}}`,
-			func(string) (ports.Plugin, error) { return described{fake, schema}, nil })
+			func(plugin.Opening) (ports.Plugin, error) { return described{fake, schema}, nil })
 	}
 	const schema = `{"properties":{"a":{"type":"number"}}}`
 	is.Equal(ask(schema, "stage", `{"a":"b"}`), `{"error":{"class":"invalid","reason":"WrongType","message":"its type is string; it must be number","path":"a"}}`+"\n")

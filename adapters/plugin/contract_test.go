@@ -67,7 +67,7 @@ func (s served) ask(ctx context.Context, verb core.Verb, in ports.Request, progr
 		requestWriter.CloseWithError(err)
 	}()
 	go func() {
-		answerWriter.CloseWithError(plugin.Serve(ctx, requestReader, answerWriter, func(string) (ports.Plugin, error) { return s.plugin, nil }))
+		answerWriter.CloseWithError(plugin.Serve(ctx, requestReader, answerWriter, func(plugin.Opening) (ports.Plugin, error) { return s.plugin, nil }))
 	}()
 	for answers := json.NewDecoder(answerReader); ; {
 		var a struct {

@@ -31,6 +31,7 @@ type request struct {
 	Protocol string    `json:"protocol"`
 	Verb     core.Verb `json:"verb"`
 	Host     string    `json:"host"`
+	Boot     string    `json:"boot,omitempty"`
 	WorkDir  string    `json:"workDir"`
 	Input    input     `json:"input"`
 }

@@ -107,7 +107,7 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("the protocol %q was accepted", in.Protocol)
 		}
 		var out bytes.Buffer
-		open := func(string) (ports.Plugin, error) { return &portstest.Plugin{}, nil }
+		open := func(Opening) (ports.Plugin, error) { return &portstest.Plugin{}, nil }
 		if err := Serve(t.Context(), bytes.NewReader(text), &out, open); err != nil {
 			t.Fatal(err)
 		}

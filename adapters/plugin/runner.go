@@ -159,7 +159,7 @@ func (r *Runner) request(verb core.Verb, in ports.Request) ([]byte, error) {
 	if _, known := r.deadlines[verb]; !known {
 		return nil, broken("VerbNotSupported", "the protocol %s has no verb %q", Protocol, verb)
 	}
-	out := request{Protocol: Protocol, Verb: verb, Host: in.Host, WorkDir: r.workDir(), Input: input{OSVersionManagement: in.OSVersion, Hash: in.Hash}}
+	out := request{Protocol: Protocol, Verb: verb, Host: in.Host, Boot: in.Boot, WorkDir: r.workDir(), Input: input{OSVersionManagement: in.OSVersion, Hash: in.Hash}}
 	if in.Bootstrap != nil {
 		out.Input.Bootstrap = &bootstrap{Format: in.Bootstrap.Format, Data: in.Bootstrap.Data}
 	}

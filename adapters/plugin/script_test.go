@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if len(os.Args) == 4 && os.Args[1] == "plugin" {
-		open := func(workDir string) (ports.Plugin, error) { return dummy.New(workDir), nil }
+		open := func(o plugin.Opening) (ports.Plugin, error) { return dummy.New(o.WorkDir), nil }
 		if err := plugin.Serve(context.Background(), os.Stdin, os.Stdout, open); err != nil {
 			os.Exit(1)
 		}

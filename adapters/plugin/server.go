@@ -13,9 +13,15 @@ import (
 	"elemental/ports"
 )
 
-// Serve answers the one request on stdin, as a plugin executable does, with a plugin that is Checked. Open is given the plugin's work
-// dir. The error says that no answer could be given; a verb that failed is an answer.
-func Serve(ctx context.Context, stdin io.Reader, stdout io.Writer, open func(workDir string) (ports.Plugin, error)) error {
+// Opening is what a plugin is opened with.
+type Opening struct {
+	WorkDir string // the plugin's own
+	Boot    string // the boot ID of the running system; empty where who asks does not know it
+}
+
+// Serve answers the one request on stdin, as a plugin executable does, with a plugin that is Checked. The error says
+// that no answer could be given; a verb that failed is an answer.
+func Serve(ctx context.Context, stdin io.Reader, stdout io.Writer, open func(Opening) (ports.Plugin, error)) error {
 	s := &server{out: json.NewEncoder(stdout)}
 	result, err := s.serve(ctx, stdin, open)
 	if err != nil {
@@ -43,17 +49,17 @@ func (s *server) write(a answer) error {
 	return nil
 }
 
-func (s *server) serve(ctx context.Context, stdin io.Reader, open func(string) (ports.Plugin, error)) (any, error) {
+func (s *server) serve(ctx context.Context, stdin io.Reader, open func(Opening) (ports.Plugin, error)) (any, error) {
 	in, err := readRequest(stdin)
 	if err != nil {
 		return nil, err
 	}
-	plugin, err := open(in.WorkDir)
+	plugin, err := open(Opening{WorkDir: in.WorkDir, Boot: in.Boot})
 	if err != nil {
 		return nil, err
 	}
 	plugin = Checked(plugin)
-	out := ports.Request{Host: in.Host, OSVersion: in.Input.OSVersionManagement}
+	out := ports.Request{Host: in.Host, Boot: in.Boot, OSVersion: in.Input.OSVersionManagement}
 	// The hash is made anew from the document, so that the two can't differ.
 	if out.Hash, err = core.HashRequest(out.OSVersion); err != nil {
 		return nil, core.Failure{Class: core.FailureInvalid, Reason: "MalformedRequest", Message: err.Error()}

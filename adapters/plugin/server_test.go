@@ -16,7 +16,7 @@ import (
 )
 
 // serve returns what is answered to a request.
-func serve(t *testing.T, request string, open func(string) (ports.Plugin, error)) string {
+func serve(t *testing.T, request string, open func(plugin.Opening) (ports.Plugin, error)) string {
 	t.Helper()
 	var out strings.Builder
 	is.New(t).NoErr(plugin.Serve(t.Context(), strings.NewReader(request), &out, open))
@@ -24,7 +24,7 @@ func serve(t *testing.T, request string, open func(string) (ports.Plugin, error)
 }
 
 func TestServeRefuses(t *testing.T) {
-	open := func(string) (ports.Plugin, error) { return &portstest.Plugin{}, nil }
+	open := func(plugin.Opening) (ports.Plugin, error) { return &portstest.Plugin{}, nil }
 	for request, message := range map[string]string{
 		``:                                      "standard input must hold one JSON object",
 		`[]`:                                    "standard input must hold one JSON object",
@@ -42,14 +42,14 @@ func TestServeRefuses(t *testing.T) {
 		is.New(t).True(strings.Contains(answer, message))
 		is.New(t).Equal(strings.Count(answer, "\n"), 1)
 	}
-	answer := serve(t, `{"protocol":"elemental.io/plugin/v1","verb":"observe"}`, func(string) (ports.Plugin, error) { return nil, errors.New("no disk") })
+	answer := serve(t, `{"protocol":"elemental.io/plugin/v1","verb":"observe"}`, func(plugin.Opening) (ports.Plugin, error) { return nil, errors.New("no disk") })
 	is.New(t).Equal(answer, `{"error":{"class":"failed","message":"no disk"}}`+"\n")
 }
 
 func TestDummyBootstrap(t *testing.T) {
 	is := is.New(t)
 	folder := filepath.Join(t.TempDir(), "new")
-	open := func(workDir string) (ports.Plugin, error) { return dummy.New(workDir), nil }
+	open := func(o plugin.Opening) (ports.Plugin, error) { return dummy.New(o.WorkDir), nil }
 	ask := func(input string) string {
 		return serve(t, `{"protocol":"elemental.io/plugin/v1","verb":"bootstrap","workDir":"`+folder+`","input":`+input+`}`, open)
 	}

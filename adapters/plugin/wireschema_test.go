@@ -147,7 +147,7 @@ func TestAnswersAreAsTheSchemaSays(t *testing.T) {
 	hold := func(verb core.Verb, p ports.Plugin, input string) {
 		var out strings.Builder
 		request := `{"protocol":"elemental.io/plugin/v1","verb":"` + string(verb) + `","host":"h","workDir":"/","input":` + input + `}`
-		is.NoErr(Serve(t.Context(), strings.NewReader(request), &out, func(string) (ports.Plugin, error) { return p, nil }))
+		is.NoErr(Serve(t.Context(), strings.NewReader(request), &out, func(Opening) (ports.Plugin, error) { return p, nil }))
 		for text := range strings.Lines(out.String()) {
 			if err := line.Check([]byte(text)); err != nil {
 				t.Errorf("%s of %s answers %s: %v", verb, input, text, err)

@@ -75,7 +75,7 @@ func (a *Agent) call(ctx context.Context, wish ports.Wish, seen sight, d core.De
 }
 
 func (a *Agent) carryOut(ctx context.Context, wish ports.Wish, seen sight, d core.Decision, verb core.Verb) error {
-	request := a.request(wish)
+	request := a.request(wish, seen.Boot)
 	if verb == core.VerbBootstrap {
 		data, err := a.Cluster.BootstrapData(ctx)
 		if err != nil {

@@ -48,7 +48,7 @@ func (a *Agent) ask(ctx context.Context, wish ports.Wish, seen *core.Observed) {
 		return
 	}
 	a.schema = description.Schema
-	observation, invalid, err := a.stand(ctx, wish)
+	observation, invalid, err := a.stand(ctx, wish, seen.Boot)
 	if err != nil {
 		a.silence(seen, err)
 		return
@@ -59,8 +59,8 @@ func (a *Agent) ask(ctx context.Context, wish ports.Wish, seen *core.Observed) {
 	seen.Plugin.Restarts, seen.Plugin.Invalid = description.Restarts, invalid
 }
 
-func (a *Agent) stand(ctx context.Context, wish ports.Wish) (ports.Observation, core.Failure, error) {
-	request, invalid := a.request(wish), core.Failure{}
+func (a *Agent) stand(ctx context.Context, wish ports.Wish, boot string) (ports.Observation, core.Failure, error) {
+	request, invalid := a.request(wish, boot), core.Failure{}
 	if wish.Invalid != "" {
 		invalid = core.Failure{Class: core.FailureInvalid, Message: wish.Invalid}
 	} else {
@@ -72,12 +72,12 @@ func (a *Agent) stand(ctx context.Context, wish ports.Wish) (ports.Observation, 
 			return ports.Observation{}, core.Failure{}, err
 		}
 	}
-	observation, err := a.Plugin.Observe(ctx, ports.Request{Host: request.Host})
+	observation, err := a.Plugin.Observe(ctx, ports.Request{Host: request.Host, Boot: boot})
 	return observation, invalid, err
 }
 
-func (a *Agent) request(wish ports.Wish) ports.Request {
-	return ports.Request{Host: a.Host, OSVersion: wish.OSVersion, Hash: wish.Version}
+func (a *Agent) request(wish ports.Wish, boot string) ports.Request {
+	return ports.Request{Host: a.Host, Boot: boot, OSVersion: wish.OSVersion, Hash: wish.Version}
 }
 
 // silence keeps what was known of a reset: it goes on while its plugin says nothing.

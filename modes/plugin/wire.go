@@ -22,24 +22,35 @@ import (
 	"elemental/ports"
 )
 
-// opener makes a plugin that keeps its files in a folder.
-type opener func(workDir string) (ports.Plugin, error)
+// opener makes a plugin for one call.
+type opener func(plugin.Opening) (ports.Plugin, error)
 
 // builtins are the plugins that this program serves itself.
 func builtins() map[string]opener {
 	return map[string]opener{
 		"commands": openCommands,
-		"dummy":    func(workDir string) (ports.Plugin, error) { return dummy.New(workDir), nil },
-		"image":    func(string) (ports.Plugin, error) { return hostos.OpenPlugin(hostos.ConfigPath) },
-		"packages": func(workDir string) (ports.Plugin, error) { return packages.New(workDir, os.Stderr), nil },
+		"dummy":    func(o plugin.Opening) (ports.Plugin, error) { return dummy.New(o.WorkDir), nil },
+		"image":    func(plugin.Opening) (ports.Plugin, error) { return hostos.OpenPlugin(hostos.ConfigPath) },
+		"packages": func(o plugin.Opening) (ports.Plugin, error) {
+			return packages.New(o.WorkDir, bootOf(o), os.Stderr), nil
+		},
 
 		"elemental-toolkit": openToolkit,
 	}
 }
 
+// bootOf is the boot that the call names, since the host may be a plain process whose boots are no kernel's; else the
+// kernel's own.
+func bootOf(o plugin.Opening) func() (string, error) {
+	if o.Boot == "" {
+		return boot.ID
+	}
+	return func() (string, error) { return o.Boot, nil }
+}
+
 // openCommands asks the host's policy anew at every call.
-func openCommands(workDir string) (ports.Plugin, error) {
-	return commands.New(commands.Config{WorkDir: workDir, Boot: boot.ID, Log: os.Stderr, Allow: func() error {
+func openCommands(o plugin.Opening) (ports.Plugin, error) {
+	return commands.New(commands.Config{WorkDir: o.WorkDir, Boot: bootOf(o), Log: os.Stderr, Allow: func() error {
 		rules, err := policy.Read(policy.Path)
 		if err != nil {
 			return err
@@ -48,7 +59,7 @@ func openCommands(workDir string) (ports.Plugin, error) {
 	}}), nil
 }
 
-func openToolkit(workDir string) (ports.Plugin, error) {
+func openToolkit(o plugin.Opening) (ports.Plugin, error) {
 	config, err := readToolkit(toolkitPath, toolkitConfig{
 		Command: toolkit.DefaultCommand, StatePath: toolkit.DefaultStatePath, MinFreeMiB: toolkit.DefaultMinFree >> 20, Timeout: toolkit.DefaultTimeout,
 	})
@@ -56,8 +67,8 @@ func openToolkit(workDir string) (ports.Plugin, error) {
 		return nil, err
 	}
 	return toolkit.New(toolkit.Config{
-		WorkDir: workDir, File: toolkitPath, Command: config.Command, StatePath: config.StatePath, MinFree: config.MinFreeMiB << 20, Timeout: config.Timeout,
-		RunPath: toolkit.RunPath, Cmdline: toolkit.Cmdline, Boot: boot.ID, Began: boot.Began, Log: os.Stderr,
+		WorkDir: o.WorkDir, File: toolkitPath, Command: config.Command, StatePath: config.StatePath, MinFree: config.MinFreeMiB << 20, Timeout: config.Timeout,
+		RunPath: toolkit.RunPath, Cmdline: toolkit.Cmdline, Boot: bootOf(o), Began: boot.Began, Log: os.Stderr,
 	}), nil
 }
 

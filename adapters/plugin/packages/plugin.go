@@ -30,9 +30,10 @@ type Plugin struct {
 	system func() string          // what the host's system calls itself; empty where it can't be told
 }
 
-// New returns the plugin that keeps its memory in a folder and logs what the host's programs say.
-func New(folder string, log io.Writer) *Plugin {
-	return &Plugin{folder: folder, run: programs{log: log, outside: outsideAgent()}, detect: detect, boot: bootID, system: systemName}
+// New returns the plugin that keeps its memory in a folder and logs what the host's programs say. Boot names the running
+// boot.
+func New(folder string, boot func() (string, error), log io.Writer) *Plugin {
+	return &Plugin{folder: folder, run: programs{log: log, outside: outsideAgent()}, detect: detect, boot: boot, system: systemName}
 }
 
 // Describe says what a request may hold. Most packages come true without a restart, so the phase of one is only shown
@@ -124,15 +125,6 @@ func (p *Plugin) Do(ctx context.Context, verb core.Verb, in ports.Request, progr
 			Class: core.FailureFailed, Reason: "VerbNotSupported", Message: fmt.Sprintf("the plugin packages has no verb %s", verb),
 		}
 	}
-}
-
-// bootID names the running boot.
-func bootID() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("reading which boot this is: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
 }
 
 // systemName is the PRETTY_NAME of /etc/os-release.

@@ -48,9 +48,8 @@ func newDebian(t *testing.T) *debian {
 		d.apt.options = append(d.apt.options, "-o", "DPkg::Options::="+option)
 		d.apt.dpkg = append(d.apt.dpkg, option)
 	}
-	d.plugin = New(filepath.Join(d.root, "work"), &d.log)
+	d.plugin = New(filepath.Join(d.root, "work"), func() (string, error) { return d.boot, nil }, &d.log)
 	d.plugin.detect = func(programs) (manager, error) { return d.apt, nil }
-	d.plugin.boot = func() (string, error) { return d.boot, nil }
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the programs said:\n%s", d.log.String())

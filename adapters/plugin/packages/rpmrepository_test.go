@@ -43,8 +43,7 @@ func newRPMHost(t *testing.T, tool string) *rpmHost {
 	}
 	t.Parallel()
 	h := &rpmHost{T: t, root: t.TempDir(), repository: t.TempDir(), boot: "boot-1"}
-	h.plugin = New(filepath.Join(h.root, "work"), &h.log)
-	h.plugin.boot = func() (string, error) { return h.boot, nil }
+	h.plugin = New(filepath.Join(h.root, "work"), func() (string, error) { return h.boot, nil }, &h.log)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the programs said:\n%s", h.log.String())
