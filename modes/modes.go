@@ -67,7 +67,10 @@ func exitCode(stderr io.Writer, program string, err error) int {
 		status = named.ExitCode()
 	}
 	if text := err.Error(); text != "" {
-		if !strings.HasPrefix(text, program+" ") {
+		switch rest, named := strings.CutPrefix(text, "elemental "); {
+		case named:
+			text = program + " " + rest // It begins with a command, as the person called it.
+		case !strings.HasPrefix(text, program+" "):
 			text = program + ": " + text
 		}
 		fmt.Fprintln(stderr, text)

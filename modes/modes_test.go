@@ -26,4 +26,13 @@ func TestExitCode(t *testing.T) {
 		is.Equal(exitCode(&words, "elemental", c.err), c.status)
 		is.Equal(words.String(), c.words)
 	}
+	for text, words := range map[string]string{
+		"elemental retry needs a name":        "kubectl elemental retry needs a name\n",
+		"kubectl elemental hosts has no flag": "kubectl elemental hosts has no flag\n",
+		"the disk is full":                    "kubectl elemental: the disk is full\n",
+	} {
+		var out bytes.Buffer
+		is.New(t).Equal(exitCode(&out, "kubectl elemental", errors.New(text)), 1)
+		is.New(t).Equal(out.String(), words)
+	}
 }

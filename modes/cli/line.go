@@ -161,7 +161,11 @@ func (l *line) give(name, typed, value string, with bool) (open bool) {
 }
 
 func (l *line) unknown(typed string) {
-	l.fail(fmt.Errorf("%s has no flag %s%s", manual.Name(l.path), typed, didYouMean(typed, flagNames(l.command()))))
+	meant := didYouMean(typed, flagNames(l.command()))
+	if c := l.command().Command(strings.TrimLeft(typed, "-")); c != nil {
+		meant = fmt.Sprintf("; did you mean %s %s?", manual.Name(l.path), c.Name)
+	}
+	l.fail(fmt.Errorf("%s has no flag %s%s", manual.Name(l.path), typed, meant))
 }
 
 func (l *line) fail(err error) {

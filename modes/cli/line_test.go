@@ -54,6 +54,7 @@ func TestFlagsStandAnywhere(t *testing.T) {
 		"hosts -Ax":                          "elemental hosts has no flag -x",
 		"hosts --tokn=secret":                "elemental hosts has no flag --tokn; did you mean --token?",
 		"hosts -token=secret":                "elemental hosts has no flag -token; did you mean --token?",
+		"--version":                          "elemental has no flag --version; did you mean elemental version?",
 		"version x":                          `elemental version takes no arguments, and "x" is one`,
 	} {
 		t.Run(typed, func(t *testing.T) {
