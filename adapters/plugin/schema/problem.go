@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"elemental/core"
 )
 
 // problem is one thing that is wrong with a document.
@@ -72,7 +74,7 @@ func missingProblem(at *place, name, because string) problem {
 
 func unknownProblem(at *place, name string, known []string) problem {
 	message := "there is no such field"
-	switch meant := nearest(name, known); {
+	switch meant := core.Nearest(name, known); {
 	case meant != "":
 		message += "; did you mean " + meant + "?"
 	case len(known) > 0:
@@ -109,47 +111,6 @@ func shorten(words []string) string {
 		return strings.Join(words[:most], ", ") + fmt.Sprintf(" and %d more", len(words)-most)
 	}
 	return strings.Join(words, ", ")
-}
-
-// nearest finds the name that was probably meant; empty when there is none.
-func nearest(name string, known []string) string {
-	const longest = 64
-	best, least := "", 1+max(1, len(name)/3)
-	if len(name) > longest {
-		return ""
-	}
-	for _, candidate := range known[:min(len(known), 200)] {
-		if len(candidate) > longest {
-			continue
-		}
-		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < least {
-			best, least = candidate, d
-		}
-	}
-	return best
-}
-
-// distance is how many letters must be put in, taken out, replaced or swapped with their neighbour.
-func distance(a, b string) int {
-	before, last, now := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		now[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				now[j] = min(now[j], before[j-2]+1)
-			}
-		}
-		before, last, now = last, now, before
-	}
-	return last[len(b)]
 }
 
 // together tells of a value that fits none of several schemas.
