@@ -15,6 +15,8 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&ElementalHost{}, &ElementalHostList{},
 		&ElementalMachine{}, &ElementalMachineList{},
 		&ElementalMachineTemplate{}, &ElementalMachineTemplateList{},
+		&ElementalRegistration{}, &ElementalRegistrationList{},
+		&ElementalHostRequest{}, &ElementalHostRequestList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
