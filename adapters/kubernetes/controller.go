@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,7 +28,22 @@ type Options struct {
 	HealthAddress           string // of /healthz and /readyz; "0": they are not served
 	LeaderElection          bool   // only one of several controllers acts
 	LeaderElectionNamespace string // empty: that of the pod
+	APIServerURL            string // how hosts reach the API server; empty: as the controller does, if that is no pod's way
 	Log                     logr.Logger
+}
+
+// serverFrom is how hosts reach the API server, as far as the controller can know. The address that a pod has is of
+// no use to them; the certificates are the same.
+func serverFrom(config *rest.Config, url string) Server {
+	server := Server{URL: url, CA: config.CAData}
+	if len(server.CA) == 0 && config.CAFile != "" {
+		// A file that can't be read has kept the controller from its own API server before.
+		server.CA, _ = os.ReadFile(config.CAFile)
+	}
+	if server.URL == "" && config.BearerTokenFile == "" {
+		server.URL = config.Host
+	}
+	return server
 }
 
 // leaderElectionID is the name of the Lease for which controllers compete. A host of the same name beside it gets no
@@ -56,7 +72,7 @@ func Run(ctx context.Context, server *rest.Config, options Options) error {
 	if err != nil {
 		return fmt.Errorf("preparing the controller: %w", err)
 	}
-	if err := addControllers(ctx, m); err != nil {
+	if err := addControllers(ctx, m, serverFrom(server, options.APIServerURL)); err != nil {
 		return err
 	}
 	if err := m.AddHealthzCheck("ping", healthz.Ping); err != nil {

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"time"
 
@@ -18,16 +19,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
+	"elemental/adapters/kubernetes/identity"
 )
 
 // The indexes by which hosts and machines find each other.
 const (
 	indexHostRef    = "spec.hostRef.name"
 	indexMachineRef = "spec.machineRef.name"
+	// By these, registrations and requests to join find hosts.
+	indexPubKey       = "spec.pubKey"
+	indexRegistration = "metadata.annotations.registration"
 )
 
 // addControllers makes a manager reconcile all of Elemental's resources.
-func addControllers(ctx context.Context, m manager.Manager) error {
+func addControllers(ctx context.Context, m manager.Manager, server Server) error {
 	if err := addIndexes(ctx, m); err != nil {
 		return err
 	}
@@ -54,6 +59,69 @@ func addControllers(ctx context.Context, m manager.Manager) error {
 	if err != nil {
 		return fmt.Errorf("adding the controller of ElementalMachines: %w", err)
 	}
+	return addJoining(m, server, find)
+}
+
+// addJoining makes a manager let hosts join.
+func addJoining(m manager.Manager, server Server, find finder) error {
+	c, live := m.GetClient(), m.GetAPIReader()
+	err := builder.ControllerManagedBy(m).Named("elementalregistration").
+		For(&v1beta1.ElementalRegistration{}).
+		Owns(&corev1.ServiceAccount{}, builder.MatchEveryOwner).
+		Owns(&rbacv1.Role{}, builder.MatchEveryOwner).
+		Owns(&rbacv1.RoleBinding{}, builder.MatchEveryOwner).
+		Watches(&v1beta1.ElementalHost{}, handler.EnqueueRequestsFromMapFunc(find.registrationOf)).
+		WithOptions(workers()).
+		Complete(&registrations{client: c, live: live, server: server, now: time.Now})
+	if err != nil {
+		return fmt.Errorf("adding the controller of ElementalRegistrations: %w", err)
+	}
+	err = builder.ControllerManagedBy(m).Named("elementalhostrequest").
+		For(&v1beta1.ElementalHostRequest{}).
+		Watches(&v1beta1.ElementalHost{}, handler.EnqueueRequestsFromMapFunc(find.requestOf)).
+		Watches(&v1beta1.ElementalRegistration{}, handler.EnqueueRequestsFromMapFunc(find.requestsOf)).
+		WithOptions(workers()).
+		Complete(&applicants{
+			client: c, live: live, identities: identities{client: c, live: live}, server: server,
+			events: m.GetEventRecorder(FieldManager), now: time.Now,
+		})
+	if err != nil {
+		return fmt.Errorf("adding the controller of ElementalHostRequests: %w", err)
+	}
+	return nil
+}
+
+// registrationOf leads from a host to the registration that it came through.
+func (f finder) registrationOf(_ context.Context, host client.Object) []reconcile.Request {
+	return requests(host.GetNamespace(), registrationNameOf(host)...)
+}
+
+// requestOf leads from a host to the request that it got its identity by.
+func (f finder) requestOf(_ context.Context, host client.Object) []reconcile.Request {
+	public, err := base64.StdEncoding.DecodeString(host.(*v1beta1.ElementalHost).Spec.PubKey)
+	if err != nil || len(public) == 0 {
+		return nil
+	}
+	return requests(host.GetNamespace(), identity.Hash(public))
+}
+
+// requestsOf leads from a registration to the requests that came through it.
+func (f finder) requestsOf(ctx context.Context, registration client.Object) []reconcile.Request {
+	all := &v1beta1.ElementalHostRequestList{}
+	_ = f.client.List(ctx, all, client.InNamespace(registration.GetNamespace()))
+	var found []reconcile.Request
+	for _, asked := range all.Items {
+		if asked.Spec.Registration == registration.GetName() {
+			found = append(found, requests(asked.Namespace, asked.Name)...)
+		}
+	}
+	return found
+}
+
+func registrationNameOf(host client.Object) []string {
+	if name := host.GetAnnotations()[v1beta1.AnnotationRegistrationName]; name != "" {
+		return []string{name}
+	}
 	return nil
 }
 
@@ -78,6 +146,19 @@ func addIndexes(ctx context.Context, m manager.Manager) error {
 	})
 	if err != nil {
 		return fmt.Errorf("indexing ElementalHosts by their machine: %w", err)
+	}
+	err = m.GetFieldIndexer().IndexField(ctx, &v1beta1.ElementalHost{}, indexPubKey, func(o client.Object) []string {
+		if key := o.(*v1beta1.ElementalHost).Spec.PubKey; key != "" {
+			return []string{key}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("indexing ElementalHosts by their key: %w", err)
+	}
+	err = m.GetFieldIndexer().IndexField(ctx, &v1beta1.ElementalHost{}, indexRegistration, registrationNameOf)
+	if err != nil {
+		return fmt.Errorf("indexing ElementalHosts by their registration: %w", err)
 	}
 	return nil
 }

@@ -58,6 +58,9 @@ func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Resul
 		}
 	}
 	renewed, identityErr := r.identities.ensure(ctx, host)
+	if revoked(host) {
+		identityErr = errors.Join(identityErr, r.identities.revoke(ctx, host))
+	}
 	now := r.now()
 	alive, again := connected(r.sightings.note(request.NamespacedName, renewed, now), host.Generation, now)
 	wanted := hostConditions(host, machine, alive)

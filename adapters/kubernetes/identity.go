@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +52,44 @@ func HostRole(namespace, host string) *rbacv1.Role {
 	}
 }
 
+// joinedRules are what a host that joined by itself may do besides: renew its own token, read the bootstrap data that
+// waits for it, and learn of new certificates of the API server. The controller holds these rights in the namespaces
+// of registrations alone, so it can give them nowhere else.
+func joinedRules(host string) []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{
+			APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"},
+			ResourceNames: []string{HostAccount(host)}, Verbs: []string{"create"},
+		},
+		{
+			APIGroups: []string{""}, Resources: []string{"secrets"},
+			ResourceNames: []string{BootstrapSecret(host)}, Verbs: []string{"get"},
+		},
+		{
+			APIGroups: []string{""}, Resources: []string{"configmaps"},
+			ResourceNames: []string{rootCA}, Verbs: []string{"get"},
+		},
+	}
+}
+
+// rootCA is the ConfigMap that Kubernetes keeps in every namespace with the certificates of its API server.
+const rootCA = "kube-root-ca.crt"
+
+// BootstrapSecret names the Secret by which bootstrap data reaches a host.
+func BootstrapSecret(host string) string { return "elemental-bootstrap-" + host }
+
+// rulesOf are the rights of a host. One that was revoked has none.
+func rulesOf(host *v1beta1.ElementalHost) []rbacv1.PolicyRule {
+	switch {
+	case revoked(host):
+		return nil
+	case host.Spec.PubKey != "":
+		return append(HostRole(host.Namespace, host.Name).Rules, joinedRules(host.Name)...)
+	default:
+		return HostRole(host.Namespace, host.Name).Rules
+	}
+}
+
 // HostRoleBinding gives a host's role to its service account.
 func HostRoleBinding(namespace, host string) *rbacv1.RoleBinding {
 	name := HostAccount(host)
@@ -81,9 +120,10 @@ func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (ti
 	lease := &coordinationv1.Lease{ObjectMeta: managed(host.Namespace, host.Name)}
 	account := &corev1.ServiceAccount{ObjectMeta: managed(host.Namespace, name)}
 	role, binding := HostRole(host.Namespace, host.Name), HostRoleBinding(host.Namespace, host.Name)
+	role.Rules = rulesOf(host)
 	rules, subjects := role.Rules, binding.Subjects
 
-	if err := i.ensureOwned(ctx, host, lease); err != nil {
+	if err := i.ensureOwned(ctx, ownerHost(host), lease); err != nil {
 		return time.Time{}, err
 	}
 	renewed := time.Time{}
@@ -92,7 +132,7 @@ func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (ti
 	}
 	// A host is not lost because a right of its could not be looked after.
 	for _, object := range []client.Object{account, role, binding} {
-		if err := i.ensureOwned(ctx, host, object); err != nil {
+		if err := i.ensureOwned(ctx, ownerHost(host), object); err != nil {
 			return renewed, err
 		}
 	}
@@ -118,12 +158,43 @@ func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (ti
 	return renewed, nil
 }
 
+// handle is the Secret that a host's tokens are bound to: they end with it.
+func (i identities) handle(ctx context.Context, host *v1beta1.ElementalHost) (*corev1.Secret, error) {
+	handle := &corev1.Secret{ObjectMeta: managed(host.Namespace, HostAccount(host.Name))}
+	handle.OwnerReferences = []metav1.OwnerReference{ownerHost(host).reference()}
+	key := client.ObjectKeyFromObject(handle)
+	err := i.client.Create(ctx, handle)
+	if !apierrors.IsAlreadyExists(err) {
+		return handle, wrap(err, "creating Secret %s", key)
+	}
+	if err := i.live.Get(ctx, key, handle); err != nil {
+		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	if !ownedBy(handle, host.UID) {
+		return nil, fmt.Errorf("using Secret %s for ElementalHost %s: it does not belong to it; remove it", key, host.Name)
+	}
+	return handle, nil
+}
+
+// revoke ends all tokens of a host, within seconds.
+func (i identities) revoke(ctx context.Context, host *v1beta1.ElementalHost) error {
+	handle := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: HostAccount(host.Name)}}
+	return wrap(client.IgnoreNotFound(i.client.Delete(ctx, handle)), "deleting Secret %s/%s, to which the tokens of ElementalHost %s are bound", handle.Namespace, handle.Name, host.Name)
+}
+
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
 // ensureOwned reads an object into itself, or creates it as the host's own. An object of that name that
 // belongs to someone else is an error.
-func (i identities) ensureOwned(ctx context.Context, host *v1beta1.ElementalHost, object client.Object) error {
+func (i identities) ensureOwned(ctx context.Context, owner owner, object client.Object) error {
 	key := client.ObjectKeyFromObject(object)
 	wanted := object.DeepCopyObject().(client.Object)
-	wanted.SetOwnerReferences([]metav1.OwnerReference{ownerReference(host)})
+	wanted.SetOwnerReferences([]metav1.OwnerReference{owner.reference()})
 	err := i.client.Get(ctx, key, object)
 	if apierrors.IsNotFound(err) {
 		err = i.client.Create(ctx, wanted)
@@ -139,19 +210,27 @@ func (i identities) ensureOwned(ctx context.Context, host *v1beta1.ElementalHost
 	if err != nil {
 		return fmt.Errorf("reading %T %s: %w", object, key, err)
 	}
-	for _, owner := range object.GetOwnerReferences() {
-		if owner.UID == host.UID {
-			return nil
-		}
+	if !ownedBy(object, owner.uid) {
+		return fmt.Errorf("using %T %s for %s %s: it does not belong to it; remove it, or give the %s another name",
+			object, key, owner.kind, owner.name, owner.kind)
 	}
-	return fmt.Errorf("using %T %s for ElementalHost %s: it does not belong to the host; "+
-		"remove it, or give the host another name", object, key, host.Name)
+	return nil
 }
 
-func ownerReference(host *v1beta1.ElementalHost) metav1.OwnerReference {
-	return metav1.OwnerReference{
-		APIVersion: v1beta1.GroupVersion.String(), Kind: "ElementalHost", Name: host.Name, UID: host.UID,
-	}
+// owner is the object of ours that another exists for, and with which it goes.
+type owner struct {
+	kind, name string
+	uid        types.UID
+}
+
+func ownerHost(host *v1beta1.ElementalHost) owner { return owner{"ElementalHost", host.Name, host.UID} }
+
+func (o owner) reference() metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: v1beta1.GroupVersion.String(), Kind: o.kind, Name: o.name, UID: o.uid}
+}
+
+func ownedBy(object metav1.Object, uid types.UID) bool {
+	return slices.ContainsFunc(object.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.UID == uid })
 }
 
 // sightings are when this controller saw each Lease renewed. A host's clock may be wrong, so the time that it

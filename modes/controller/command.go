@@ -16,6 +16,7 @@ type settings struct {
 	kubeconfig              string
 	metricsAddress          string
 	healthAddress           string
+	apiServerURL            string
 	leaderElection          bool
 	leaderElectionNamespace string
 	debug                   bool
@@ -57,6 +58,8 @@ func Command(version string) *cli.Command {
 				Usage: "let only one of several controllers act"},
 			&cli.StringFlag{Name: "leader-elect-namespace", Destination: &s.leaderElectionNamespace,
 				Usage: "the `NAMESPACE` of the Lease that controllers compete for; by default that of the pod"},
+			&cli.StringFlag{Name: "api-server-url", Destination: &s.apiServerURL,
+				Usage: "the `URL` by which hosts reach the API server; by default as the controller does, outside of a pod"},
 			&cli.BoolFlag{Name: "debug", Destination: &s.debug, Usage: "log more"},
 		},
 		Action: func(c *cli.Context) error {

@@ -30,6 +30,7 @@ func run(ctx context.Context, s settings, log *slog.Logger) error {
 		Namespace:               s.namespace,
 		MetricsAddress:          s.metricsAddress,
 		HealthAddress:           s.healthAddress,
+		APIServerURL:            s.apiServerURL,
 		LeaderElection:          s.leaderElection,
 		LeaderElectionNamespace: s.leaderElectionNamespace,
 		Log:                     logger,

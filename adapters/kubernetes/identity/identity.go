@@ -49,6 +49,14 @@ func Hash(public []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Check says whether bytes are a public key.
+func Check(public []byte) error {
+	if _, err := ecdh.X25519().NewPublicKey(public); err != nil {
+		return errors.New("it is no X25519 public key of 32 bytes")
+	}
+	return nil
+}
+
 // Credentials let a host be one ElementalHost. The token is secret.
 type Credentials struct {
 	Server    string    `json:"server"` // the URL of the API server

@@ -183,6 +183,10 @@ type SystemStatus struct {
 	// +optional
 	Architecture string `json:"architecture,omitempty"`
 
+	// request is the UID of the ElementalHostRequest by which the host last got its identity.
+	// +optional
+	Request string `json:"request,omitempty"`
+
 	// agentVersion is the version of the agent.
 	// +optional
 	AgentVersion string `json:"agentVersion,omitempty"`

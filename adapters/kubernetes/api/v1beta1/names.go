@@ -32,6 +32,10 @@ const (
 	AnnotationPubKey = "elementalhost.infrastructure.cluster.x-k8s.io/pub-key"
 	// AnnotationRetry renews the request for an OS version that failed: any new value counts.
 	AnnotationRetry = "elementalhost.infrastructure.cluster.x-k8s.io/retry"
+	// AnnotationAnsweredRequest is the UID of the ElementalHostRequest by which a host last got its identity.
+	AnnotationAnsweredRequest = "elementalhost.infrastructure.cluster.x-k8s.io/answered-request"
+	// AnnotationRevoked marks a host whose identity was revoked; an administrator may let it in again.
+	AnnotationRevoked = "elementalhost.infrastructure.cluster.x-k8s.io/revoked"
 	// AnnotationForceDelete releases, by the value "true", a host that is gone for good.
 	AnnotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
 	// AnnotationForwardedFrom is "<uid>/<generation>" of the ElementalMachine whose wishes the host's spec carries.

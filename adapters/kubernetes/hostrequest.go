@@ -1,0 +1,320 @@
+package kubernetes
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"elemental/adapters/kubernetes/api/v1beta1"
+	"elemental/adapters/kubernetes/identity"
+	"elemental/core"
+)
+
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementalhostrequests,verbs=get;list;watch;delete;create
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementalhostrequests/status,verbs=patch
+// +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementalhosts,verbs=create
+
+// How long requests are kept.
+const (
+	// hostTokenLife is how long a host's token lives; the host renews it long before.
+	hostTokenLife = 24 * time.Hour
+	// answeredFor is how long an answer waits for its host. A host that comes later asks anew.
+	answeredFor = 24 * time.Hour
+	// unansweredFor is how long a request waits for someone to act, and a refusal stands to be read.
+	unansweredFor = 7 * 24 * time.Hour
+)
+
+// applicants reconciles ElementalHostRequests: each is let in, waits, or is refused, as the core says.
+type applicants struct {
+	client     client.Client
+	live       client.Reader
+	identities identities
+	server     Server
+	events     events.EventRecorder
+	now        func() time.Time
+}
+
+// Reconcile answers a host that asks to join, and forgets the request when it has served.
+func (r *applicants) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	asked := &v1beta1.ElementalHostRequest{}
+	if err := r.client.Get(ctx, request.NamespacedName, asked); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !asked.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	registration, err := r.registrationOf(ctx, asked)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	known, err := r.known(ctx, asked)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if served, again := r.served(asked, known); served {
+		return ctrl.Result{}, client.IgnoreNotFound(r.client.Delete(ctx, asked, client.Preconditions{UID: &asked.UID}))
+	} else if asked.Status.Credentials != nil && again > 0 && r.valid(asked) {
+		return ctrl.Result{RequeueAfter: again}, nil
+	}
+	applicant, err := r.applicant(ctx, asked, registration, known)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	answer := core.Admit(applicant)
+	if answer.Joining != core.JoiningAdmitted {
+		err := r.report(ctx, asked, answer, "", nil)
+		return ctrl.Result{RequeueAfter: max(time.Second, asked.CreationTimestamp.Add(unansweredFor).Sub(r.now()))}, unlessStale(err)
+	}
+	return r.admit(ctx, asked, registration, known, answer)
+}
+
+// served says whether a request is over: its host reports with the identity that it was given, or nobody took up the
+// answer, or gave one, in time. Otherwise it says when to look again.
+func (r *applicants) served(asked *v1beta1.ElementalHostRequest, known *v1beta1.ElementalHost) (bool, time.Duration) {
+	age := r.now().Sub(asked.CreationTimestamp.Time)
+	most := unansweredFor
+	if asked.Status.Credentials != nil {
+		most = answeredFor
+		if known != nil && known.Status.System != nil && known.Status.System.Request == string(asked.UID) {
+			return true, 0
+		}
+	}
+	return age >= most, most - age
+}
+
+// valid says whether the credentials that an answer holds will do for a while.
+func (r *applicants) valid(asked *v1beta1.ElementalHostRequest) bool {
+	return asked.Status.Credentials.ExpirationTime.Sub(r.now()) > hostTokenLife/4
+}
+
+func (r *applicants) registrationOf(ctx context.Context, asked *v1beta1.ElementalHostRequest) (*v1beta1.ElementalRegistration, error) {
+	registration := &v1beta1.ElementalRegistration{}
+	key := types.NamespacedName{Namespace: asked.Namespace, Name: asked.Spec.Registration}
+	err := r.client.Get(ctx, key, registration)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading ElementalRegistration %s of ElementalHostRequest %s: %w", key, asked.Name, err)
+	}
+	return registration, nil
+}
+
+// known finds the host that has the applicant's key; nil when none has.
+func (r *applicants) known(ctx context.Context, asked *v1beta1.ElementalHostRequest) (*v1beta1.ElementalHost, error) {
+	list := &v1beta1.ElementalHostList{}
+	if err := r.client.List(ctx, list, client.InNamespace(asked.Namespace), client.MatchingFields{indexPubKey: asked.Spec.PublicKey}); err != nil {
+		return nil, fmt.Errorf("finding the host of ElementalHostRequest %s/%s: %w", asked.Namespace, asked.Name, err)
+	}
+	if len(list.Items) == 0 {
+		return nil, nil
+	}
+	return &list.Items[0], nil
+}
+
+// applicant puts a request into the core's words.
+func (r *applicants) applicant(ctx context.Context, asked *v1beta1.ElementalHostRequest, registration *v1beta1.ElementalRegistration, known *v1beta1.ElementalHost) (core.Applicant, error) {
+	a := core.Applicant{
+		Request: asked.Name, Serial: asked.Spec.SerialNumber, Registration: asked.Spec.Registration,
+		Ruling: rulingOf(asked), Replaces: asked.Status.Replaces,
+	}
+	if public, err := base64.StdEncoding.DecodeString(asked.Spec.PublicKey); err == nil && identity.Check(public) == nil {
+		a.KeyHash = identity.Hash(public)
+	}
+	if registration != nil {
+		a.Registered, a.Approval, a.AllowList = registration.DeletionTimestamp.IsZero(), core.Approval(registration.Spec.Approval), registration.Spec.AllowList
+		if most := registration.Spec.MaxHosts; most != nil {
+			joined := &v1beta1.ElementalHostList{}
+			if err := r.live.List(ctx, joined, client.InNamespace(asked.Namespace)); err != nil {
+				return a, fmt.Errorf("counting the hosts of ElementalRegistration %s/%s: %w", asked.Namespace, registration.Name, err)
+			}
+			a.MaxHosts = int(*most)
+			for _, host := range joined.Items {
+				if host.Annotations[v1beta1.AnnotationRegistrationName] == registration.Name {
+					a.Hosts++
+				}
+			}
+		}
+	}
+	if known != nil {
+		a.Known, a.Leaving, a.Revoked = known.Name, !known.DeletionTimestamp.IsZero(), revoked(known)
+	}
+	if a.Replaces != "" {
+		err := r.live.Get(ctx, types.NamespacedName{Namespace: asked.Namespace, Name: a.Replaces}, &v1beta1.ElementalHost{})
+		if client.IgnoreNotFound(err) != nil {
+			return a, fmt.Errorf("reading ElementalHost %s/%s, which ElementalHostRequest %s is to replace: %w", asked.Namespace, a.Replaces, asked.Name, err)
+		}
+		a.Found = err == nil
+	}
+	return a, nil
+}
+
+func rulingOf(asked *v1beta1.ElementalHostRequest) core.Ruling {
+	switch c := meta.FindStatusCondition(asked.Status.Conditions, v1beta1.ConditionApproved); {
+	case c == nil:
+		return core.RulingNone
+	case c.Status == metav1.ConditionTrue:
+		return core.RulingApproved
+	default:
+		return core.RulingDenied
+	}
+}
+
+func revoked(host *v1beta1.ElementalHost) bool {
+	_, annotated := host.Annotations[v1beta1.AnnotationRevoked]
+	return annotated
+}
+
+// admit makes the applicant a host, or finds the one that it is, and seals what lets it be that one.
+func (r *applicants) admit(ctx context.Context, asked *v1beta1.ElementalHostRequest, registration *v1beta1.ElementalRegistration, known *v1beta1.ElementalHost, answer core.Admission) (ctrl.Result, error) {
+	host := known
+	var err error
+	if answer.Host == "" {
+		host, err = r.create(ctx, asked, registration)
+	} else {
+		host, err = r.adopt(ctx, asked, answer.Host)
+	}
+	if err != nil {
+		return ctrl.Result{}, unlessStale(err)
+	}
+	if _, err := r.identities.ensure(ctx, host); err != nil {
+		return ctrl.Result{}, unlessStale(err)
+	}
+	credentials, err := r.seal(ctx, asked, host, registration)
+	if err != nil {
+		return ctrl.Result{}, unlessStale(err)
+	}
+	if err := r.report(ctx, asked, answer, host.Name, credentials); err != nil {
+		return ctrl.Result{}, unlessStale(err)
+	}
+	return ctrl.Result{RequeueAfter: answeredFor / 4}, nil
+}
+
+// create makes a host under the first of its names that is free, and never takes one over.
+func (r *applicants) create(ctx context.Context, asked *v1beta1.ElementalHostRequest, registration *v1beta1.ElementalRegistration) (*v1beta1.ElementalHost, error) {
+	for _, name := range core.HostNames(asked.Spec.Hostname, asked.Name) {
+		host := &v1beta1.ElementalHost{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: asked.Namespace, Name: name,
+				Labels: maps.Clone(registration.Spec.HostLabels), Annotations: maps.Clone(registration.Spec.HostAnnotations),
+			},
+			Spec: v1beta1.ElementalHostSpec{PubKey: asked.Spec.PublicKey},
+		}
+		if host.Annotations == nil {
+			host.Annotations = map[string]string{}
+		}
+		host.Annotations[v1beta1.AnnotationRegistrationName] = registration.Name
+		host.Annotations[v1beta1.AnnotationRegistrationNamespace] = registration.Namespace
+		host.Annotations[v1beta1.AnnotationPubKey] = asked.Spec.PublicKey
+		host.Annotations[v1beta1.AnnotationAnsweredRequest] = string(asked.UID)
+		err := r.client.Create(ctx, host)
+		if err == nil {
+			r.events.Eventf(host, nil, corev1.EventTypeNormal, "Joined", "Join", "it joined through ElementalRegistration %s", registration.Name)
+			return host, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("creating ElementalHost %s/%s for ElementalHostRequest %s: %w", asked.Namespace, name, asked.Name, err)
+		}
+		// It may be this very host, made by a controller that ended before it could say so.
+		if err := r.live.Get(ctx, client.ObjectKeyFromObject(host), host); err == nil && host.Spec.PubKey == asked.Spec.PublicKey {
+			return host, nil
+		}
+	}
+	return nil, fmt.Errorf("creating an ElementalHost for ElementalHostRequest %s/%s: all its names belong to other hosts", asked.Namespace, asked.Name)
+}
+
+// adopt gives an existing host this key and this request's answer.
+func (r *applicants) adopt(ctx context.Context, asked *v1beta1.ElementalHostRequest, name string) (*v1beta1.ElementalHost, error) {
+	host := &v1beta1.ElementalHost{}
+	if err := r.live.Get(ctx, types.NamespacedName{Namespace: asked.Namespace, Name: name}, host); err != nil {
+		return nil, fmt.Errorf("reading ElementalHost %s/%s: %w", asked.Namespace, name, err)
+	}
+	before := host.DeepCopy()
+	if host.Spec.PubKey != asked.Spec.PublicKey { // The identity that held its place before ends here.
+		if err := r.identities.revoke(ctx, host); err != nil {
+			return nil, err
+		}
+		host.Spec.PubKey = asked.Spec.PublicKey
+	}
+	if host.Annotations == nil {
+		host.Annotations = map[string]string{}
+	}
+	host.Annotations[v1beta1.AnnotationPubKey] = asked.Spec.PublicKey
+	host.Annotations[v1beta1.AnnotationAnsweredRequest] = string(asked.UID)
+	delete(host.Annotations, v1beta1.AnnotationRevoked)
+	err := r.client.Patch(ctx, host, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(FieldManager))
+	if err != nil {
+		return nil, fmt.Errorf("giving ElementalHost %s/%s to ElementalHostRequest %s: %w", asked.Namespace, name, asked.Name, err)
+	}
+	return host, nil
+}
+
+// seal asks for a token of the host's account, bound to its handle, and seals it to the host's key.
+func (r *applicants) seal(ctx context.Context, asked *v1beta1.ElementalHostRequest, host *v1beta1.ElementalHost, registration *v1beta1.ElementalRegistration) (*v1beta1.SealedCredentials, error) {
+	handle, err := r.identities.handle(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	seconds := int64(hostTokenLife / time.Second)
+	token := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: &seconds,
+		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: handle.Name, UID: handle.UID},
+	}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: HostAccount(host.Name)}}
+	if err := r.client.SubResource("token").Create(ctx, account, token); err != nil {
+		return nil, fmt.Errorf("asking for a token of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
+	}
+	server := r.server
+	if registration != nil {
+		server = serverOf(registration, r.server)
+	}
+	public, err := base64.StdEncoding.DecodeString(asked.Spec.PublicKey)
+	if err != nil {
+		return nil, errors.New("reading the public key: it is no base64") // The core has refused it before.
+	}
+	expires := token.Status.ExpirationTimestamp.Time
+	sealed, err := identity.Seal(public, identity.Purpose{Namespace: host.Namespace, Host: host.Name, Request: string(asked.UID)}, identity.Credentials{
+		Server: server.URL, CA: server.CA, Namespace: host.Namespace, Host: host.Name, Token: token.Status.Token, Expires: expires,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &v1beta1.SealedCredentials{Sealed: sealed, ExpirationTime: metav1.NewTime(expires)}, nil
+}
+
+// report writes the answer, and tells it as an event when it is a new one.
+func (r *applicants) report(ctx context.Context, asked *v1beta1.ElementalHostRequest, answer core.Admission, host string, credentials *v1beta1.SealedCredentials) error {
+	admitted := core.Condition{Type: v1beta1.ConditionAdmitted, Status: core.False, Reason: answer.Reason, Message: answer.Message, Generation: asked.Generation}
+	if answer.Joining == core.JoiningAdmitted {
+		admitted.Status = core.True
+	}
+	if credentials == nil && asked.Status.Credentials == nil && says(asked.Status.Conditions, []core.Condition{admitted}, v1beta1.ConditionAdmitted) {
+		return nil
+	}
+	status := map[string]any{"conditions": toConditions(asked.Status.Conditions, []core.Condition{admitted}, r.now())}
+	if credentials != nil {
+		status["hostName"], status["credentials"] = host, credentials
+	}
+	if err := applyStatus(ctx, r.client, asked, status); err != nil {
+		return err
+	}
+	kind := corev1.EventTypeNormal
+	if answer.Joining == core.JoiningRefused {
+		kind = corev1.EventTypeWarning
+	}
+	r.events.Eventf(asked, nil, kind, answer.Reason, "Join", "%s", answer.Message)
+	return nil
+}
