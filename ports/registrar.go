@@ -1,0 +1,34 @@
+package ports
+
+import (
+	"context"
+
+	"elemental/core"
+)
+
+// Registrar makes this host someone in its cluster, and keeps it so. What it learns is persisted: a host that was
+// killed at any step goes on from there, and is the same host again.
+type Registrar interface {
+	// Identity is who the host is. ErrNotFound: it is no one yet.
+	Identity(ctx context.Context) (Identity, error)
+	// Join asks the cluster to be let in, until it is, or the context ends, which is its error. Answers that let
+	// the host wait are told as they come; so are errors, after which it asks again.
+	Join(ctx context.Context, applicant Applicant, told func(reason, message string)) (Identity, error)
+	// Keep renews the identity in time, until the context ends, which is no error, or until the host must
+	// connect anew: its identity is another one, or the cluster's certificates are.
+	Keep(ctx context.Context, applicant Applicant, told func(reason, message string)) error
+}
+
+// Identity is who a host is in its cluster.
+type Identity struct {
+	Namespace string
+	Host      string
+	Request   string // the UID of the request that was answered with it
+}
+
+// Applicant is what a host says of itself when it asks to join.
+type Applicant struct {
+	Hostname string // that the system has
+	Serial   string // of the hardware; empty: there is none, or it is not to be told
+	Naming   core.NamingRule
+}
