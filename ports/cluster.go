@@ -42,6 +42,7 @@ type Report struct {
 	Conditions []core.Condition
 	OSVersion  OSVersionStatus
 	System     Facts
+	Request    string // the UID of the request by which the host got its identity
 	Plugin     string // the name of the host's OS plugin
 	Schema     []byte // the JSON Schema that it publishes of osVersionManagement; nil: none
 }

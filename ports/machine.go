@@ -23,4 +23,6 @@ type Facts struct {
 	KernelVersion string
 	Architecture  string // as Go names it
 	AgentVersion  string
+	Hostname      string // that the system has
+	Serial        string // of the hardware, as its firmware says; empty where that says nothing of use
 }

@@ -67,11 +67,15 @@ func transform(slim func(client.Object)) func(any) (any, error) {
 	}
 }
 
-// slimHost leaves out what a host says of its system: it is for people and for other programs, and its larger part
-// by far is the schema of the host's plugin.
+// slimHost leaves out what a host says of its system, but for the request by which it joined: it is for people and for
+// other programs, and its larger part by far is the schema of the host's plugin.
 func slimHost(object client.Object) {
 	host := object.(*v1beta1.ElementalHost)
-	host.Status.System = nil
+	if s := host.Status.System; s != nil && s.Request != "" {
+		host.Status.System = &v1beta1.SystemStatus{Request: s.Request}
+	} else {
+		host.Status.System = nil
+	}
 	shareConditions(host.Status.Conditions)
 	shareVersions(host.Status.OSVersion)
 }

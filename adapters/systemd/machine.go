@@ -47,8 +47,38 @@ func (m Machine) Facts(context.Context) (ports.Facts, error) {
 	}
 	return ports.Facts{
 		BootID: boot, MachineID: machine, OSImage: m.release(), AgentVersion: m.version,
+		Hostname: hostname(), Serial: m.serial(),
 		KernelVersion: string(bytes.TrimRight(kernel.Release[:], "\x00")), Architecture: runtime.GOARCH,
 	}, nil
+}
+
+// hostname is empty where the kernel gives none, which it always does.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// serial is the first number of the hardware that its maker has filled in.
+func (m Machine) serial() string {
+	for _, name := range []string{"product_serial", "board_serial", "product_uuid"} {
+		text, err := m.line(filepath.Join("sys/class/dmi/id", name))
+		if err == nil && !placeholder(text) {
+			return text
+		}
+	}
+	return ""
+}
+
+// placeholder says whether makers write this where they have no number: two hosts would then share it.
+func placeholder(serial string) bool {
+	switch strings.ToLower(strings.TrimSpace(serial)) {
+	case "", "0", "none", "unknown", "default string", "not specified", "not applicable", "system serial number", "to be filled by o.e.m.", "n/a", "0123456789", "123456789":
+		return true
+	}
+	return strings.Trim(serial, "0- .xXfF") == ""
 }
 
 func (m Machine) line(name string) (string, error) {

@@ -11,6 +11,11 @@ import (
 type Config struct {
 	Host, Namespace string
 	Kubeconfig      string // its content
+	// Registration is what a host is told that joins by itself: the fields of the agent's configuration. It has no
+	// Kubeconfig.
+	Registration map[string]string
+	// Hostname says how it wishes to be named, in the words of the agent's configuration.
+	Hostname map[string]any
 	Plugin          string // image where it is empty
 	Registry        string // host:port of a registry that is spoken to without TLS
 	HealthTimeout   string // how long a trial may take to be healthy; a minute where it is empty
@@ -55,10 +60,14 @@ func (c Config) agent(kubeconfig, workDir, restart string) (string, error) {
 	if plugin == "" {
 		plugin = "image"
 	}
-	text, err := yaml.Marshal(map[string]any{
-		"cluster": map[string]any{"kubeconfig": kubeconfig, "namespace": c.Namespace, "host": c.Host},
-		"agent":   map[string]any{"workDir": workDir, "osPlugin": plugin, "maxAttempts": 3, "debug": c.Debug, "restart": restart},
-	})
+	settings := map[string]any{"workDir": workDir, "osPlugin": plugin, "maxAttempts": 3, "debug": c.Debug, "restart": restart}
+	document := map[string]any{"agent": settings}
+	if c.Registration == nil {
+		document["cluster"] = map[string]any{"kubeconfig": kubeconfig, "namespace": c.Namespace, "host": c.Host}
+	} else {
+		document["registration"], settings["hostname"] = c.Registration, c.Hostname
+	}
+	text, err := yaml.Marshal(document)
 	if err != nil {
 		return "", fmt.Errorf("writing %s: %w", agentFile, err)
 	}

@@ -18,6 +18,11 @@ func (a *Agent) act(ctx context.Context, wish ports.Wish, seen sight, d core.Dec
 	for _, effect := range d.Effects {
 		switch e := effect.(type) {
 		case core.Register:
+			if a.Rejoin != nil {
+				a.Log.Warn("the cluster does not know this host any more; it asks to join again", "host", a.Host)
+				a.Rejoin()
+				return false, nil
+			}
 			a.Log.Warn("this host's ElementalHost does not exist: create it, or correct cluster.host and cluster.namespace in the agent's configuration", "host", a.Host)
 		case core.Report:
 			if err = a.Cluster.Report(ctx, a.report(wish, seen, d)); err == nil {

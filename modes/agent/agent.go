@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/modes/manual"
+	"elemental/ports"
 )
 
 // ExitRestart is the exit code of an agent whose host is a plain process and is to be started again; it is
@@ -64,8 +65,29 @@ func run(ctx context.Context, config Config, version string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	agent, err := wire(config, version, log, end)
+	log.Info("the agent starts", "version", version, "plugin", config.Agent.OSPlugin)
+	machine := hostOf(config, version, end)
+	for anew := false; ; {
+		err := live(ctx, config, machine, anew, log)
+		anew = errors.Is(err, errForgotten)
+		switch {
+		case errors.Is(context.Cause(ctx), errRestart):
+			return cli.Exit("", ExitRestart)
+		case !errors.Is(err, errConnectAnew) || ctx.Err() != nil:
+			return err
+		}
+	}
+}
+
+// live is the agent from connecting to its cluster until it must connect anew, or ends.
+func live(ctx context.Context, config Config, machine ports.Machine, anew bool, log *slog.Logger) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	agent, member, err := wire(ctx, config, machine, anew, log)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // It was told to end while it waited to be let in.
+		}
 		return err
 	}
 	agent.Connected = func() {
@@ -73,10 +95,20 @@ func run(ctx context.Context, config Config, version string) error {
 			log.Debug("the health check will not know that the cluster was reached", "error", err)
 		}
 	}
-	log.Info("the agent starts", "version", version, "host", config.Cluster.Host, "plugin", config.Agent.OSPlugin)
+	if member != nil {
+		agent.Rejoin = func() { end(errForgotten) }
+		ended := make(chan struct{})
+		defer func() { <-ended }()
+		defer end(nil)
+		go func() {
+			defer close(ended)
+			member.keep(ctx, end)
+		}()
+	}
+	log.Info("the agent follows its host", "host", agent.Host)
 	err = agent.Run(ctx)
-	if errors.Is(context.Cause(ctx), errRestart) {
-		return cli.Exit("", ExitRestart)
+	if cause := context.Cause(ctx); errors.Is(cause, errConnectAnew) {
+		return cause
 	}
 	return err
 }

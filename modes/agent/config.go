@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"elemental/core"
 	"elemental/modes/settings"
@@ -11,8 +12,18 @@ import (
 
 // Config is the host's own word on its agent. Nothing remote changes it.
 type Config struct {
-	Cluster clusterConfig `yaml:"cluster"`
-	Agent   agentConfig   `yaml:"agent"`
+	Cluster      clusterConfig      `yaml:"cluster"`
+	Registration registrationConfig `yaml:"registration"`
+	Agent        agentConfig        `yaml:"agent"`
+}
+
+// registrationConfig is what a registration hands to hosts that join by themselves. The token is secret.
+type registrationConfig struct {
+	Server               string `yaml:"server"`
+	CertificateAuthority string `yaml:"certificateAuthority"` // PEM
+	Namespace            string `yaml:"namespace"`
+	Name                 string `yaml:"name"`
+	Token                string `yaml:"token"`
 }
 
 // clusterConfig says where the host's object is, and as whom to ask for it.
@@ -31,6 +42,16 @@ type agentConfig struct {
 	// Restart is how the host restarts: logind on a machine, exit where the host is a plain process whose
 	// parent starts it again.
 	Restart string `yaml:"restart"`
+
+	Hostname hostnameConfig `yaml:"hostname"`
+	// NoSMBIOS keeps the serial number of the hardware from the cluster.
+	NoSMBIOS bool `yaml:"noSmbios"`
+}
+
+// hostnameConfig says how a host that joins wishes to be named.
+type hostnameConfig struct {
+	UseExisting bool   `yaml:"useExisting"`
+	Prefix      string `yaml:"prefix"`
 }
 
 // The ways to restart.
@@ -38,6 +59,13 @@ const (
 	restartLogind = "logind"
 	restartExit   = "exit"
 )
+
+// joins says whether the host joins its cluster by itself.
+func (c Config) joins() bool { return c.Registration != registrationConfig{} }
+
+func (r registrationConfig) complete() bool {
+	return r.Server != "" && r.Namespace != "" && r.Name != "" && r.Token != ""
+}
 
 // ReadConfig reads a configuration file. An unknown field is an error: a mistyped one must not be a default.
 func ReadConfig(path string) (Config, error) {
@@ -64,9 +92,15 @@ func parseConfig(text []byte) (Config, error) {
 		return Config{}, err
 	}
 	switch {
-	case config.Cluster.Kubeconfig == "":
-		return Config{}, errors.New("cluster.kubeconfig is missing: name the file with this host's identity")
-	case config.Cluster.Host == "":
+	case config.joins() && config.Cluster.Kubeconfig != "":
+		return Config{}, errors.New("both cluster.kubeconfig and registration are there: a host has its identity by hand, or joins by itself")
+	case config.joins() && !config.Registration.complete():
+		return Config{}, errors.New("registration is incomplete: it needs server, namespace, name and token; elemental registration config NAME prints it whole")
+	case config.joins() && !strings.HasPrefix(config.Registration.Server, "https://"):
+		return Config{}, fmt.Errorf("registration.server is %q: it must begin with https://", config.Registration.Server)
+	case !config.joins() && config.Cluster.Kubeconfig == "":
+		return Config{}, errors.New("cluster.kubeconfig is missing: name the file with this host's identity, or let the host join by a registration")
+	case !config.joins() && config.Cluster.Host == "":
 		return Config{}, errors.New("cluster.host is missing: name this host's ElementalHost")
 	case config.Agent.MaxAttempts < 1:
 		return Config{}, fmt.Errorf("agent.maxAttempts is %d: it must be at least 1", config.Agent.MaxAttempts)

@@ -26,6 +26,10 @@ type Agent struct {
 	Supervisor ports.Supervisor
 	Log        *slog.Logger
 
+	// Request is the UID of the request by which the host got its identity; empty where it was given by hand.
+	Request string
+	// Rejoin is called when the cluster does not know this host, and it may ask to join again; nil: it may not.
+	Rejoin func()
 	// Connected is called once, when the cluster first answered.
 	Connected func()
 

@@ -28,7 +28,7 @@ func (a *Agent) report(wish ports.Wish, seen sight, d core.Decision) ports.Repor
 	}
 	return ports.Report{
 		Identity: wish.Identity, Phase: d.Phase, Generation: wish.Generation, Conditions: d.Conditions,
-		OSVersion: status, System: seen.facts, Plugin: a.PluginName, Schema: a.schema,
+		OSVersion: status, System: seen.facts, Request: a.Request, Plugin: a.PluginName, Schema: a.schema,
 	}
 }
 

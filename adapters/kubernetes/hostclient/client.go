@@ -61,6 +61,12 @@ func New(kubeconfig, namespace, name string) (*Client, error) {
 	}
 	config.UserAgent = "elemental-agent"
 	config.QPS = -1 // The API server's priority and fairness is the limit.
+	return NewFor(config, namespace, name)
+}
+
+// NewFor connects with the identity that a configuration has. It does not speak to the cluster yet.
+func NewFor(config *rest.Config, namespace, name string) (*Client, error) {
+	config = rest.CopyConfig(config)
 	scheme := runtime.NewScheme()
 	if err := v1beta1.AddToScheme(scheme); err != nil {
 		return nil, err
@@ -71,7 +77,7 @@ func New(kubeconfig, namespace, name string) (*Client, error) {
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	transport, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("connecting with the kubeconfig %s: %w", kubeconfig, err)
+		return nil, fmt.Errorf("connecting to %s: %w", config.Host, err)
 	}
 	c := &Client{namespace: namespace, name: name}
 	for _, g := range []struct {

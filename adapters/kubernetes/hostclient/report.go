@@ -66,7 +66,7 @@ func (c *Client) status(report ports.Report, now metav1.Time) v1beta1.ElementalH
 		System: &v1beta1.SystemStatus{
 			BootID: report.System.BootID, MachineID: report.System.MachineID, OSImage: report.System.OSImage,
 			KernelVersion: report.System.KernelVersion, Architecture: report.System.Architecture,
-			AgentVersion: report.System.AgentVersion, Plugin: report.Plugin, PluginSchema: published(report.Schema),
+			AgentVersion: report.System.AgentVersion, Request: report.Request, Plugin: report.Plugin, PluginSchema: published(report.Schema),
 		},
 	}
 }
