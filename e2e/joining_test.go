@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"elemental/e2e/hosts"
+	"elemental/e2e/lab"
 )
 
 // TestJoining tells how hosts join by themselves.
 func TestJoining(t *testing.T) {
-	s := newSetting(t)
+	// What a host owned goes with it: that is the work of the cluster's garbage collector.
+	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
 	t.Run("many from one medium", func(t *testing.T) { joinTogether(t, s) })
 	t.Run("one that waits for approval", func(t *testing.T) { joinApproved(t, s) })
 	t.Run("one that is killed while it joins", func(t *testing.T) { joinKilled(t, s) })

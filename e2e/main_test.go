@@ -30,6 +30,12 @@ type setting struct {
 // newSetting starts a lab with systems v1 and v2.
 func newSetting(t *testing.T) *setting {
 	t.Helper()
+	return newSettingLike(t, func(*lab.Lab) {})
+}
+
+// newSettingLike is newSetting for a lab that is told something else.
+func newSettingLike(t *testing.T, change func(*lab.Lab)) *setting {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("the stories take minutes")
 	}
@@ -38,6 +44,7 @@ func newSetting(t *testing.T) *setting {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(l)
 	s := &setting{Lab: l}
 	t.Cleanup(func() {
 		if t.Failed() && s.Controller() != nil {

@@ -15,11 +15,11 @@ type Config struct {
 	// Kubeconfig.
 	Registration map[string]string
 	// Hostname says how it wishes to be named, in the words of the agent's configuration.
-	Hostname map[string]any
-	Plugin          string // image where it is empty
-	Registry        string // host:port of a registry that is spoken to without TLS
-	HealthTimeout   string // how long a trial may take to be healthy; a minute where it is empty
-	Debug           bool
+	Hostname      map[string]any
+	Plugin        string // image where it is empty
+	Registry      string // host:port of a registry that is spoken to without TLS
+	HealthTimeout string // how long a trial may take to be healthy; a minute where it is empty
+	Debug         bool
 }
 
 // where the files of a host lie, below /etc.

@@ -29,6 +29,9 @@ type Lab struct {
 	Cluster *controlplane.ControlPlane
 	Images  *registry.Registry
 
+	// ControllerManager lets StartCluster also run the controllers that act on pods, budgets, owners and accounts.
+	ControllerManager bool
+
 	progress io.Writer
 	folder   string // for logs and manifests
 
@@ -94,7 +97,7 @@ func (l *Lab) StartCluster(ctx context.Context, apiServerArgs ...string) error {
 	packaging := filepath.Join(l.Checkout, "packaging")
 	var err error
 	l.Cluster, err = controlplane.Start(ctx, controlplane.Options{
-		Tools: l.Tools, CRDs: []string{filepath.Join(packaging, "crds")}, APIServerArgs: apiServerArgs,
+		Tools: l.Tools, ControllerManager: l.ControllerManager, CRDs: []string{filepath.Join(packaging, "crds")}, APIServerArgs: apiServerArgs,
 	})
 	if err != nil {
 		return err
