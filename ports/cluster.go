@@ -28,7 +28,8 @@ type Wish struct {
 	core.Desired
 	Identity   string // of the host's object: one that was made anew under the same name is another
 	Forgotten  bool   // the cluster does not show what was last reported: it is to be reported again
-	Registered bool   // the host exists in the cluster
+	Registered bool   // the host exists in the cluster, and is let in
+	Revoked    bool   // the host exists, but its identity was revoked: it must ask to be let in again
 	Reported   bool   // the cluster knows that the host is bootstrapped
 	OSVersion  []byte // osVersionManagement as JSON; nil when nothing is requested
 	Invalid    string // why OSVersion could not be read at all; empty when it could

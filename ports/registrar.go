@@ -9,14 +9,17 @@ import (
 // Registrar makes this host someone in its cluster, and keeps it so. What it learns is persisted: a host that was
 // killed at any step goes on from there, and is the same host again.
 type Registrar interface {
-	// Identity is who the host is. ErrNotFound: it is no one yet.
+	// Identity is who the host is. ErrNotFound: it is no one yet, or what was kept is damaged, as the error then says;
+	// joining makes it the same host again.
 	Identity(ctx context.Context) (Identity, error)
 	// Join asks the cluster to be let in, until it is, or the context ends, which is its error. Answers that let
 	// the host wait are told as they come; so are errors, after which it asks again.
 	Join(ctx context.Context, applicant Applicant, told func(reason, message string)) (Identity, error)
-	// Keep renews the identity in time, until the context ends, which is no error, or until the host must
-	// connect anew: its identity is another one, or the cluster's certificates are.
-	Keep(ctx context.Context, applicant Applicant, told func(reason, message string)) error
+	// Keep renews the identity in time, until the context ends, which is no error. What goes wrong is told, and tried
+	// again. ErrDenied: the cluster does not accept the identity any more, and the host must join again; it is the
+	// same host then. Any other error: the host must connect anew, since the cluster proves itself in another way.
+	// ErrNotFound: the host is no one yet.
+	Keep(ctx context.Context, told func(reason, message string)) error
 }
 
 // Identity is who a host is in its cluster.

@@ -18,12 +18,7 @@ func (a *Agent) act(ctx context.Context, wish ports.Wish, seen sight, d core.Dec
 	for _, effect := range d.Effects {
 		switch e := effect.(type) {
 		case core.Register:
-			if a.Rejoin != nil {
-				a.Log.Warn("the cluster does not know this host any more; it asks to join again", "host", a.Host)
-				a.Rejoin()
-				return false, nil
-			}
-			a.Log.Warn("this host's ElementalHost does not exist: create it, or correct cluster.host and cluster.namespace in the agent's configuration", "host", a.Host)
+			a.register(wish)
 		case core.Report:
 			if err = a.Cluster.Report(ctx, a.report(wish, seen, d)); err == nil {
 				told, _ := core.Find(d.Conditions, core.BootstrapReady)
@@ -48,6 +43,23 @@ func (a *Agent) act(ctx context.Context, wish ports.Wish, seen sight, d core.Dec
 		return true, nil
 	}
 	return false, unsaid
+}
+
+// register lets a host that the cluster does not know, or has revoked, ask to join again, where it may.
+func (a *Agent) register(wish ports.Wish) {
+	said := "this host's ElementalHost does not exist: create it, or correct cluster.host and cluster.namespace in the agent's configuration"
+	switch {
+	case a.Rejoin != nil && wish.Revoked:
+		said = "the identity of this host was revoked; it asks to be let in again"
+	case a.Rejoin != nil:
+		said = "the cluster does not know this host any more; it asks to join again"
+	case wish.Revoked:
+		said = "the identity of this host was revoked: give it another one in cluster.kubeconfig, and remove the annotation from its ElementalHost"
+	}
+	a.Log.Warn(said, "host", a.Host)
+	if a.Rejoin != nil {
+		a.Rejoin()
+	}
 }
 
 func (a *Agent) save(ctx context.Context, memory core.Journal) error {

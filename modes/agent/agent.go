@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/core"
 	"elemental/modes/manual"
 	"elemental/ports"
 )
@@ -32,8 +34,9 @@ func Command(version string) *cli.Command {
 		Description: manual.Page{
 			Text: "Runs on each host under systemd, as root. It watches the ElementalHost that its configuration names, hands\n" +
 				"spec.osVersionManagement to the OS plugin, restarts the host when the plugin asks for it, and reports phases and\n" +
-				"conditions in the status of that object. It reads its configuration and the kubeconfig named there once, keeps a\n" +
-				"journal in its work dir, and goes on by itself when the cluster is away.",
+				"conditions in the status of that object. A host that joins by itself waits until it is let in, and takes up another\n" +
+				"registration that stands in its configuration meanwhile; all else is read once. It keeps a journal in its work\n" +
+				"dir, and goes on by itself when the cluster is away.",
 			Examples: []manual.Example{{Does: "Run the agent, as elemental-agent.service does.", Line: "elemental agent --config /etc/elemental/agent.yaml"}},
 			Statuses: []manual.Status{
 				{Code: 0, Means: "it was told to end"},
@@ -67,8 +70,13 @@ func run(ctx context.Context, config Config, version string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	log.Info("the agent starts", "version", version, "plugin", config.Agent.OSPlugin)
 	machine := hostOf(config, version, end)
-	for anew := false; ; {
-		err := live(ctx, config, machine, anew, log)
+	var member *member // nil: its identity was given by hand
+	if config.joins() {
+		member = memberOf(config, machine, log)
+	}
+	for anew, short := false, 0; ; {
+		began := time.Now()
+		err := live(ctx, config, machine, member, anew, log)
 		anew = errors.Is(err, errForgotten)
 		switch {
 		case errors.Is(context.Cause(ctx), errRestart):
@@ -76,15 +84,34 @@ func run(ctx context.Context, config Config, version string) error {
 		case !errors.Is(err, errConnectAnew) || ctx.Err() != nil:
 			return err
 		}
+		if short++; time.Since(began) > longLife {
+			short = 0
+		}
+		pause(ctx, short)
+	}
+}
+
+// longLife is how long the agent must have followed its host for the next life to begin at once.
+const longLife = time.Minute
+
+// pause keeps an agent whose lives end at once, one after the other, from wearing out its cluster. One such life is
+// nothing special. The pause is shorter than the watchdog is patient.
+func pause(ctx context.Context, short int) {
+	if short < 2 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(min(time.Minute, core.Backoff(short-1, jitter()))):
 	}
 }
 
 // live is the agent from connecting to its cluster until it must connect anew, or ends.
-func live(ctx context.Context, config Config, machine ports.Machine, anew bool, log *slog.Logger) error {
+func live(ctx context.Context, config Config, machine ports.Machine, member *member, anew bool, log *slog.Logger) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	agent, member, err := wire(ctx, config, machine, anew, log)
-	if err != nil {
+	agent := wire(config, machine, log)
+	if err := settle(ctx, agent, config, member, anew); err != nil {
 		if ctx.Err() != nil {
 			return nil // It was told to end while it waited to be let in.
 		}
@@ -106,10 +133,27 @@ func live(ctx context.Context, config Config, machine ports.Machine, anew bool, 
 		}()
 	}
 	log.Info("the agent follows its host", "host", agent.Host)
-	err = agent.Run(ctx)
+	err := agent.Run(ctx)
 	if cause := context.Cause(ctx); errors.Is(cause, errConnectAnew) {
 		return cause
 	}
+	return err
+}
+
+// settle gives the agent its cluster. A host that is no one yet, or is to be let in anew, asks to join first, and waits
+// until it is let in.
+func settle(ctx context.Context, agent *Agent, config Config, member *member, anew bool) (err error) {
+	if member == nil {
+		agent.Host = config.Cluster.Host
+		agent.Cluster, err = clusterOf(config)
+		return err
+	}
+	identity, err := member.identity(ctx, anew)
+	if err != nil {
+		return err
+	}
+	agent.Host, agent.Request = identity.Host, identity.Request
+	agent.Cluster, err = member.connect(identity)
 	return err
 }
 

@@ -15,6 +15,8 @@ type Config struct {
 	Cluster      clusterConfig      `yaml:"cluster"`
 	Registration registrationConfig `yaml:"registration"`
 	Agent        agentConfig        `yaml:"agent"`
+
+	file string // that it was read from
 }
 
 // registrationConfig is what a registration hands to hosts that join by themselves. The token is secret.
@@ -63,6 +65,15 @@ const (
 // joins says whether the host joins its cluster by itself.
 func (c Config) joins() bool { return c.Registration != registrationConfig{} }
 
+// registration is what the configuration says now: an operator may hand the host another one while the agent runs.
+func (c Config) registration() (registrationConfig, error) {
+	now, err := ReadConfig(c.file)
+	if err == nil && !now.joins() {
+		err = fmt.Errorf("reading the agent's configuration %s: registration is not there any more; put it back, or restart the agent", c.file)
+	}
+	return now.Registration, err
+}
+
 func (r registrationConfig) complete() bool {
 	return r.Server != "" && r.Namespace != "" && r.Name != "" && r.Token != ""
 }
@@ -77,6 +88,7 @@ func ReadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the agent's configuration %s: %w", path, err)
 	}
+	config.file = path
 	return config, nil
 }
 

@@ -11,18 +11,19 @@ import (
 	"elemental/ports"
 )
 
-// errConnectAnew ends a life of the agent after which the next begins at once: the host is another one for its
-// cluster, or connects to it in another way.
+// errConnectAnew ends a life of the agent after which the next begins: the host is another one for its cluster, or
+// connects to it in another way.
 var (
 	errConnectAnew = errors.New("the host connects to its cluster anew")
-	errForgotten   = fmt.Errorf("%w: the cluster has forgotten it", errConnectAnew)
+	errForgotten   = fmt.Errorf("%w: the cluster has forgotten it, or revoked its identity", errConnectAnew)
 )
 
-// member is a host that joined its cluster by itself, or is about to.
+// member is a host that joined its cluster by itself, or is about to. It lasts as long as the process.
 type member struct {
 	registrar  ports.Registrar
 	machine    ports.Machine
 	supervisor ports.Supervisor
+	connect    func(ports.Identity) (ports.Cluster, error) // as the host that has this identity
 	naming     core.NamingRule
 	noSerial   bool
 	log        *slog.Logger
@@ -30,7 +31,7 @@ type member struct {
 
 // identity is who the host is. One that is no one yet, or that the cluster has forgotten, asks to join, and says meanwhile
 // what it waits for.
-func (m member) identity(ctx context.Context, anew bool) (ports.Identity, error) {
+func (m *member) identity(ctx context.Context, anew bool) (ports.Identity, error) {
 	if anew {
 		return m.join(ctx)
 	}
@@ -41,12 +42,13 @@ func (m member) identity(ctx context.Context, anew bool) (ports.Identity, error)
 	if !errors.Is(err, ports.ErrNotFound) {
 		return ports.Identity{}, err
 	}
+	m.log.Info("the host has no identity", "because", err)
 	return m.join(ctx)
 }
 
 // join asks to be let in. The service manager is told that the agent does its work: a host that waits for someone's
 // approval is not one that failed to start.
-func (m member) join(ctx context.Context) (ports.Identity, error) {
+func (m *member) join(ctx context.Context) (ports.Identity, error) {
 	applicant, err := m.applicant(ctx)
 	if err != nil {
 		return ports.Identity{}, err
@@ -58,7 +60,7 @@ func (m member) join(ctx context.Context) (ports.Identity, error) {
 	defer stop()
 	go m.feed(feeding)
 	m.log.Info("the host asks to join its cluster")
-	identity, err := m.registrar.Join(ctx, applicant, m.tell())
+	identity, err := m.registrar.Join(ctx, applicant, m.tell("the host has not joined its cluster"))
 	if err != nil {
 		return ports.Identity{}, fmt.Errorf("joining the cluster: %w", err)
 	}
@@ -67,7 +69,7 @@ func (m member) join(ctx context.Context) (ports.Identity, error) {
 }
 
 // feed keeps the watchdog quiet while the host waits.
-func (m member) feed(ctx context.Context) {
+func (m *member) feed(ctx context.Context) {
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
 	for {
@@ -83,12 +85,12 @@ func (m member) feed(ctx context.Context) {
 }
 
 // tell says each answer once, in the journal and in systemctl status.
-func (m member) tell() func(reason, message string) {
+func (m *member) tell(what string) func(reason, message string) {
 	said := ""
 	return func(reason, message string) {
 		if line := reason + ": " + message; line != said {
 			said = line
-			m.log.Warn("the host has not joined its cluster", "reason", reason, "message", message)
+			m.log.Warn(what, "reason", reason, "message", message)
 			if err := m.supervisor.Status(line); err != nil {
 				m.log.Debug("the service manager does not listen", "error", err)
 			}
@@ -96,7 +98,7 @@ func (m member) tell() func(reason, message string) {
 	}
 }
 
-func (m member) applicant(ctx context.Context) (ports.Applicant, error) {
+func (m *member) applicant(ctx context.Context) (ports.Applicant, error) {
 	facts, err := m.machine.Facts(ctx)
 	if err != nil {
 		return ports.Applicant{}, fmt.Errorf("reading the host's facts: %w", err)
@@ -109,12 +111,14 @@ func (m member) applicant(ctx context.Context) (ports.Applicant, error) {
 }
 
 // keep renews the identity until the context ends, or the agent must connect anew.
-func (m member) keep(ctx context.Context, end context.CancelCauseFunc) {
-	applicant, err := m.applicant(ctx)
-	if err == nil {
-		err = m.registrar.Keep(ctx, applicant, m.tell())
-	}
-	if err != nil && ctx.Err() == nil {
+func (m *member) keep(ctx context.Context, end context.CancelCauseFunc) {
+	err := m.registrar.Keep(ctx, m.tell("the host's identity was not renewed"))
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, ports.ErrDenied):
+		m.log.Warn("the host asks to join again, as itself", "because", err)
+		end(errForgotten)
+	default:
 		m.log.Info("the agent connects anew", "because", err)
 		end(errConnectAnew)
 	}

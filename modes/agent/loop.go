@@ -28,7 +28,8 @@ type Agent struct {
 
 	// Request is the UID of the request by which the host got its identity; empty where it was given by hand.
 	Request string
-	// Rejoin is called when the cluster does not know this host, and it may ask to join again; nil: it may not.
+	// Rejoin is called when the cluster does not know this host, or has revoked its identity, and it may ask to join
+	// again; nil: it may not.
 	Rejoin func()
 	// Connected is called once, when the cluster first answered.
 	Connected func()
@@ -182,7 +183,7 @@ func (a *Agent) loop(ctx context.Context, wishes <-chan ports.Wish, wakes <-chan
 
 // changes says whether a wish is another one. What the agent reported comes back as the same.
 func changes(next, before ports.Wish) bool {
-	return next.Desired != before.Desired || next.Identity != before.Identity || next.Forgotten || next.Registered != before.Registered || next.Reported != before.Reported || next.Invalid != before.Invalid
+	return next.Desired != before.Desired || next.Identity != before.Identity || next.Forgotten || next.Registered != before.Registered || next.Revoked != before.Revoked || next.Reported != before.Reported || next.Invalid != before.Invalid
 }
 
 // supersedes says whether a wish makes work on the one before pointless.

@@ -25,12 +25,11 @@ func hostOf(config Config, version string, end context.CancelCauseFunc) ports.Ma
 	return machine
 }
 
-// wire puts the agent together; member is nil where its identity was given by hand. A host that is no one yet, or is to
-// be let in anew, asks to join first, and waits until it is let in.
-func wire(ctx context.Context, config Config, machine ports.Machine, anew bool, log *slog.Logger) (*Agent, *member, error) {
+// wire puts the agent together, but for its cluster.
+func wire(config Config, machine ports.Machine, log *slog.Logger) *Agent {
 	limits := core.DefaultLimits()
 	limits.Attempts = config.Agent.MaxAttempts
-	agent := &Agent{
+	return &Agent{
 		PluginName: config.Agent.OSPlugin, Limits: limits, Machine: machine, Log: log,
 		Journal:    journal.New(config.Agent.WorkDir),
 		Supervisor: systemd.Supervisor{},
@@ -38,24 +37,28 @@ func wire(ctx context.Context, config Config, machine ports.Machine, anew bool, 
 			Name: config.Agent.OSPlugin, WorkDir: config.Agent.WorkDir, Builtins: served.Names(), Log: log.With("plugin", config.Agent.OSPlugin),
 		}),
 	}
-	if !config.joins() {
-		cluster, err := hostclient.New(config.Cluster.Kubeconfig, config.Cluster.Namespace, config.Cluster.Host)
-		agent.Cluster, agent.Host = cluster, config.Cluster.Host
-		return agent, nil, err
-	}
+}
+
+// clusterOf is the cluster to which the host has an identity that was given by hand.
+func clusterOf(config Config) (ports.Cluster, error) {
+	return hostclient.New(config.Cluster.Kubeconfig, config.Cluster.Namespace, config.Cluster.Host)
+}
+
+// memberOf is the host's standing with the cluster that it joins by itself, for as long as the process lives.
+func memberOf(config Config, machine ports.Machine, log *slog.Logger) *member {
 	enrolled := enrollment.New(filepath.Join(config.Agent.WorkDir, "identity"), func() (enrollment.Bundle, error) {
-		r := config.Registration
-		return enrollment.Bundle{Server: r.Server, CA: []byte(r.CertificateAuthority), Namespace: r.Namespace, Registration: r.Name, Token: r.Token}, nil
+		r, err := config.registration()
+		return enrollment.Bundle{Server: r.Server, CA: []byte(r.CertificateAuthority), Namespace: r.Namespace, Registration: r.Name, Token: r.Token}, err
 	})
-	m := &member{
-		registrar: enrolled, machine: machine, supervisor: agent.Supervisor, noSerial: config.Agent.NoSMBIOS, log: log,
+	return &member{
+		registrar: enrolled, machine: machine, supervisor: systemd.Supervisor{}, noSerial: config.Agent.NoSMBIOS, log: log,
 		naming: core.NamingRule{UseExisting: config.Agent.Hostname.UseExisting, Prefix: config.Agent.Hostname.Prefix},
+		connect: func(as ports.Identity) (ports.Cluster, error) {
+			reach, err := enrolled.RESTConfig()
+			if err != nil {
+				return nil, err
+			}
+			return hostclient.NewFor(reach, as.Namespace, as.Host)
+		},
 	}
-	identity, err := m.identity(ctx, anew)
-	if err != nil {
-		return nil, nil, err
-	}
-	cluster, err := hostclient.NewFor(enrolled.RESTConfig(), identity.Namespace, identity.Host)
-	agent.Cluster, agent.Host, agent.Request = cluster, identity.Host, identity.Request
-	return agent, m, err
 }

@@ -4,26 +4,14 @@ package enrollment
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/rest"
 
-	"elemental/adapters/kubernetes/api/v1beta1"
-	"elemental/adapters/kubernetes/identity"
-	"elemental/core"
 	"elemental/ports"
 )
 
@@ -36,7 +24,7 @@ const (
 // Bundle is what a registration hands to hosts. The token is secret.
 type Bundle struct {
 	Server       string
-	CA           []byte // PEM
+	CA           []byte // PEM; empty: whoever the system trusts
 	Namespace    string
 	Registration string
 	Token        string
@@ -46,19 +34,54 @@ type Bundle struct {
 type Enrollment struct {
 	store  store
 	bundle func() (Bundle, error) // read anew for every try: an operator may hand out another
+	time   clock
 
-	mutex sync.Mutex
-	known kept
-	skew  time.Duration // by how much the cluster's clock is ahead of ours
+	refused chan struct{} // the cluster did not accept the host's own token
+
+	mutex  sync.Mutex
+	known  kept
+	dead   string        // the token that the cluster did not accept when it was to be renewed
+	trust  []byte        // whom the host's connection believes
+	skew   time.Duration // by how much the cluster's clock is ahead of ours
+	shared *http.Transport
+	reach  string // whom the shared transport reaches
 }
 
-// New returns the enrollment that keeps its files in a folder.
+// clock is the host's own, which may be years off.
+type clock struct {
+	now   func() time.Time
+	sleep func(ctx context.Context, d time.Duration, wake <-chan struct{}) (woken bool, err error)
+}
+
+// New returns the enrollment that keeps its files in a folder. The bundle is read for every try.
 func New(folder string, bundle func() (Bundle, error)) *Enrollment {
-	return &Enrollment{store: store{folder}, bundle: bundle}
+	return &Enrollment{store: store{folder}, bundle: bundle, time: clock{time.Now, sleep}, refused: make(chan struct{}, 1)}
 }
 
-// Identity is who the host is.
+// sleep returns after a time, or when it is woken, or with the error of the context.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) (woken bool, err error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-wake:
+		return true, ctx.Err()
+	case <-timer.C:
+		return false, nil
+	}
+}
+
+// spread is a wait of half to the whole of a time: hosts that were switched on together do not come together.
+func spread(wait time.Duration) time.Duration {
+	return wait/2 + rand.N(wait/2) //nolint:gosec // It spreads load, and hides nothing.
+}
+
+// Identity is who the host is. What this process knows counts, even where the disk was too full to keep it.
 func (e *Enrollment) Identity(context.Context) (ports.Identity, error) {
+	if k := e.now(); k.Request != "" {
+		return identityOf(k), nil
+	}
 	k, err := e.store.load()
 	if err != nil {
 		return ports.Identity{}, err
@@ -86,125 +109,51 @@ func (e *Enrollment) now() kept {
 // Join asks to be let in until it is.
 func (e *Enrollment) Join(ctx context.Context, applicant ports.Applicant, told func(reason, message string)) (ports.Identity, error) {
 	for wait := firstLook; ; wait = min(2*wait, mostPatience) {
-		k, waits, err := e.ask(ctx, applicant)
+		k, answer, err := e.try(ctx, applicant)
+		if err == nil && k.Request != "" {
+			err = e.store.save(k)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ports.Identity{}, ctx.Err()
 		case err != nil:
 			told("RegistrationFailed", err.Error())
-		case waits.Reason != "":
-			told(waits.Reason, waits.Message)
 		case k.Request != "":
-			if err := e.store.save(k); err != nil {
-				told("RegistrationFailed", err.Error())
-				break
-			}
 			e.keep(k)
 			return identityOf(k), nil
+		case answer.Reason != "":
+			told(answer.Reason, answer.Message)
 		}
-		// Full jitter: hosts that were switched on together do not come together.
-		if err := sleep(ctx, wait/2+rand.N(wait/2)); err != nil { //nolint:gosec // It spreads load, and hides nothing.
+		if _, err := e.time.sleep(ctx, spread(wait), nil); err != nil {
 			return ports.Identity{}, err
 		}
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
+// try asks to be let in once. An API server that has just started, or was restored from a backup, may refuse a token
+// that it accepts again later: where the bundle has ended, too, the host's own is worth another try.
+func (e *Enrollment) try(ctx context.Context, applicant ports.Applicant) (kept, metav1.Condition, error) {
+	k, answer, err := e.ask(ctx, applicant)
+	if !errors.Is(err, ports.ErrDenied) || !e.isDead(e.now().Credentials.Token) {
+		return k, answer, err
 	}
+	if again, renewErr := e.renew(ctx); renewErr == nil {
+		return again, metav1.Condition{}, nil
+	}
+	return k, answer, err
 }
 
-// ask makes sure that the request is there, and reads its answer. Without an answer all that it returns is empty.
-func (e *Enrollment) ask(ctx context.Context, applicant ports.Applicant) (kept, metav1.Condition, error) {
-	bundle, err := e.bundle()
-	if err != nil {
-		return kept{}, metav1.Condition{}, err
-	}
-	key, err := e.store.key()
-	if err != nil {
-		return kept{}, metav1.Condition{}, err
-	}
-	client, err := e.connect(bundle.Server, bundle.CA, func() string { return bundle.Token })
-	if err != nil {
-		return kept{}, metav1.Condition{}, err
-	}
-	asked := request(bundle, key, applicant)
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	// Most often the request is there already, since its answer takes longer than a look.
-	err = client.Get().Namespace(asked.Namespace).Resource("elementalhostrequests").Name(asked.Name).Do(ctx).Into(asked)
-	if apierrors.IsNotFound(err) {
-		err = client.Post().Namespace(asked.Namespace).Resource("elementalhostrequests").Body(asked).Do(ctx).Into(asked)
-	}
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return kept{}, metav1.Condition{}, explain(bundle, err)
-	}
-	return read(asked, key)
+// isDead says whether the cluster refused a token when it was to be renewed.
+func (e *Enrollment) isDead(token string) bool {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return token != "" && token == e.dead
 }
 
-func request(bundle Bundle, key identity.Key, applicant ports.Applicant) *v1beta1.ElementalHostRequest {
-	name := identity.Hash(key.Public())
-	serial := strings.ToValidUTF8(applicant.Serial, "?")
-	return &v1beta1.ElementalHostRequest{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1beta1.GroupVersion.String(), Kind: "ElementalHostRequest"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: bundle.Namespace, Name: name},
-		Spec: v1beta1.ElementalHostRequestSpec{
-			Registration: bundle.Registration, PublicKey: base64.StdEncoding.EncodeToString(key.Public()),
-			Hostname:     core.WishedName(applicant.Naming, applicant.Hostname, applicant.Serial, name),
-			SerialNumber: serial[:min(len(serial), 64)],
-		},
-	}
+func (e *Enrollment) bury(token string) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.dead = token
 }
 
-// read opens the answer to a request, if there is one.
-func read(asked *v1beta1.ElementalHostRequest, key identity.Key) (kept, metav1.Condition, error) {
-	answer := meta.FindStatusCondition(asked.Status.Conditions, v1beta1.ConditionAdmitted)
-	switch {
-	case answer == nil:
-		return kept{}, metav1.Condition{}, nil
-	case answer.Status != metav1.ConditionTrue || asked.Status.Credentials == nil:
-		return kept{}, *answer, nil
-	}
-	opened, err := key.Open(asked.Status.Credentials.Sealed, identity.Purpose{
-		Namespace: asked.Namespace, Host: asked.Status.HostName, Request: string(asked.UID),
-	})
-	if err != nil {
-		return kept{}, metav1.Condition{}, fmt.Errorf("reading the answer to ElementalHostRequest %s/%s: %w", asked.Namespace, asked.Name, err)
-	}
-	return kept{Request: string(asked.UID), Credentials: opened}, metav1.Condition{}, nil
-}
-
-// explain says what someone must do about a bundle that does not serve.
-func explain(bundle Bundle, err error) error {
-	switch {
-	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("asking %s to join: the token of registration %s is not valid any more: hand this host a new configuration (elemental registration config %s): %w",
-			bundle.Server, bundle.Registration, bundle.Registration, errors.Join(ports.ErrDenied, err))
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
-		return fmt.Errorf("asking %s to join: %w", bundle.Server, errors.Join(ports.ErrDenied, err))
-	default:
-		return fmt.Errorf("asking %s to join: %w", bundle.Server, errors.Join(ports.ErrNotReady, err))
-	}
-}
-
-// connect speaks to the API server with a token that may change, and never follows it elsewhere.
-func (e *Enrollment) connect(server string, ca []byte, token func() string) (rest.Interface, error) {
-	scheme := runtime.NewScheme()
-	if err := v1beta1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	config := Config(server, ca, token)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return clock{next, e} })
-	config.APIPath, config.GroupVersion = "/apis", &v1beta1.GroupVersion
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", server, err)
-	}
-	return client, nil
-}
+var _ ports.Registrar = (*Enrollment)(nil)

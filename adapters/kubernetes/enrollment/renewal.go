@@ -19,104 +19,129 @@ import (
 	"elemental/ports"
 )
 
-// ErrConnectAnew says that the host must build up its connection again: the cluster's certificates changed, or the
-// host is another one now.
-var ErrConnectAnew = errors.New("the host's identity or the cluster's certificates changed")
-
-// RESTConfig reaches the cluster as this host, with the token that is valid at each moment.
-func (e *Enrollment) RESTConfig() *rest.Config {
-	k := e.now()
-	config := Config(k.Credentials.Server, k.Credentials.CA, func() string { return e.now().Credentials.Token })
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return clock{next, e} })
-	return config
-}
+// errConnectAnew says that the host must build up its connection again.
+var errConnectAnew = errors.New("the certificates changed by which the cluster is known")
 
 // life is the part of a token's life after which it is renewed: at random, so that a fleet that joined together
 // does not renew together.
 func life() float64 { return 0.6 + 0.2*rand.Float64() }
 
-// Keep renews the token in time.
-func (e *Enrollment) Keep(ctx context.Context, applicant ports.Applicant, told func(reason, message string)) error {
-	k := e.now()
-	if k.Request == "" {
+// patience is how long to wait after so many failures.
+func patience(failures int) time.Duration {
+	return spread(min(mostPatience, time.Second<<min(failures, 6)))
+}
+
+// Keep renews the token in time, and at once when the cluster refuses it.
+func (e *Enrollment) Keep(ctx context.Context, told func(reason, message string)) error {
+	if e.now().Request == "" {
 		return fmt.Errorf("renewing the host's token: %w", ports.ErrNotFound)
 	}
 	// How long a token that was kept had lived is not known: it is renewed at once, which also tells whether it is
 	// still accepted and what time it is.
 	for wait, failures := time.Duration(0), 0; ; {
-		if err := sleep(ctx, wait); err != nil {
+		if _, err := e.time.sleep(ctx, wait, e.refused); err != nil {
 			return nil //nolint:nilerr // The end of the context is the end of the work.
 		}
+		used := e.now().Credentials
 		next, err := e.renew(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case apierrors.IsUnauthorized(err):
-			told("RegistrationFailed", "the cluster does not accept this host's token any more; the host asks to join again, as itself")
-			return e.rejoin(ctx, applicant, told)
+			e.bury(used.Token)
+			return fmt.Errorf("the cluster does not accept the token of host %s any more: %w", used.Host, errors.Join(ports.ErrDenied, err))
 		case err != nil:
-			told("RegistrationFailed", err.Error())
 			failures++
-			wait = min(mostPatience, time.Second<<min(failures, 6))
-			wait = wait/2 + rand.N(wait/2)
+			told("RenewalFailed", err.Error())
+			wait = patience(failures)
 			continue
 		}
 		failures = 0
-		changed := !bytes.Equal(next.Credentials.CA, e.now().Credentials.CA)
-		if err := e.store.save(next); err != nil {
-			told("RegistrationFailed", err.Error()) // The token serves as long as this process lives.
-		}
 		e.keep(next)
-		if changed {
-			return ErrConnectAnew
-		}
 		wait = max(time.Second, time.Duration(float64(next.Credentials.Expires.Sub(e.clusterTime()))*life()))
+		if wait, err = e.persist(ctx, next, wait, told); err != nil {
+			return err
+		}
 	}
 }
 
-// rejoin asks for a new token with the bundle. The key is the same, so the cluster knows the host.
-func (e *Enrollment) rejoin(ctx context.Context, applicant ports.Applicant, told func(reason, message string)) error {
-	if _, err := e.Join(ctx, applicant, told); err != nil {
-		if ctx.Err() != nil {
-			return nil
+// persist keeps what was renewed, and returns how much of the wait for the next renewal is left. On a disk that is full
+// it goes on trying: the token serves meanwhile, but the next process must find it. An error says that the host must
+// connect anew.
+func (e *Enrollment) persist(ctx context.Context, k kept, wait time.Duration, told func(reason, message string)) (time.Duration, error) {
+	for failures := 1; ; failures++ {
+		err := e.store.save(k)
+		if e.believesOthers(k) {
+			return 0, errConnectAnew
 		}
-		return err
+		if err == nil {
+			return wait, nil
+		}
+		told("RenewalFailed", "the token was renewed and serves until this process ends: "+err.Error())
+		pause := min(wait, patience(failures))
+		woken, err := e.time.sleep(ctx, pause, e.refused)
+		if wait -= pause; err != nil || woken || wait <= 0 {
+			return 0, nil //nolint:nilerr // The caller sees the end of the context.
+		}
 	}
-	return ErrConnectAnew
+}
+
+// believesOthers says whether the host's connection, if there is one, was made with other certificates than those that
+// count now.
+func (e *Enrollment) believesOthers(k kept) bool {
+	trust := e.trusted(k)
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return e.trust != nil && !bytes.Equal(trust, e.trust)
 }
 
 // renew asks for another token for this host's own account, bound to the same handle, and for the certificates that
 // the cluster publishes.
 func (e *Enrollment) renew(ctx context.Context) (kept, error) {
 	k := e.now()
-	client, err := rest.HTTPClientFor(e.RESTConfig())
+	config, err := e.own(k, e.trusted(k))
+	if err != nil {
+		return kept{}, fmt.Errorf("renewing the token of host %s: %w", k.Credentials.Host, err)
+	}
+	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return kept{}, fmt.Errorf("connecting to %s: %w", k.Credentials.Server, err)
 	}
-	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	account := "elemental-host-" + k.Credentials.Host
 	seconds := int64(24 * 60 * 60)
+	namespace := k.Credentials.Server + "/api/v1/namespaces/" + k.Credentials.Namespace
 	var token authenticationv1.TokenRequest
-	err = call(ctx, client, http.MethodPost, k.Credentials.Server+"/api/v1/namespaces/"+k.Credentials.Namespace+"/serviceaccounts/"+account+"/token",
+	err = call(ctx, client, http.MethodPost, namespace+"/serviceaccounts/"+account+"/token",
 		authenticationv1.TokenRequest{
 			TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenRequest"},
 			Spec: authenticationv1.TokenRequestSpec{
 				ExpirationSeconds: &seconds, BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Secret", Name: account},
 			},
 		}, &token)
+	e.forgive()
 	if err != nil {
 		return kept{}, fmt.Errorf("renewing the token of host %s: %w", k.Credentials.Host, err)
 	}
+	if token.Status.Token == "" {
+		return kept{}, fmt.Errorf("renewing the token of host %s: the answer holds none", k.Credentials.Host)
+	}
 	k.Credentials.Token, k.Credentials.Expires = token.Status.Token, token.Status.ExpirationTimestamp.Time
 	var published corev1.ConfigMap
-	err = call(ctx, client, http.MethodGet, k.Credentials.Server+"/api/v1/namespaces/"+k.Credentials.Namespace+"/configmaps/kube-root-ca.crt", nil, &published)
-	if err == nil && !bytes.Contains(k.Credentials.CA, []byte(published.Data["ca.crt"])) {
-		// Those of before stay for as long as the host lives here: the old ones may still be in use.
-		k.Credentials.CA = append(bytes.TrimRight(k.Credentials.CA, "\n"), append([]byte("\n"), published.Data["ca.crt"]...)...)
+	err = call(ctx, client, http.MethodGet, namespace+"/configmaps/kube-root-ca.crt", nil, &published)
+	if certificates := merge([]byte(published.Data["ca.crt"])); err == nil && len(certificates) > 0 {
+		k.Published = certificates
 	}
 	return k, nil // A cluster that publishes no certificates keeps those that it has.
+}
+
+// forgive drops a refusal that the renewal has just answered, or was itself.
+func (e *Enrollment) forgive() {
+	select {
+	case <-e.refused:
+	default:
+	}
 }
 
 // call is one request in JSON.
@@ -156,5 +181,3 @@ func reasonOf(code int) metav1.StatusReason {
 		return metav1.StatusReasonUnknown
 	}
 }
-
-var _ ports.Registrar = (*Enrollment)(nil)

@@ -1,6 +1,8 @@
 package enrollment
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +23,7 @@ type store struct{ folder string }
 type kept struct {
 	Request     string               `json:"request"` // the UID of the request that was answered with them
 	Credentials identity.Credentials `json:"credentials"`
+	Published   []byte               `json:"published,omitempty"` // PEM: the certificates that the cluster published last
 }
 
 const (
@@ -33,9 +36,9 @@ func (s store) key() (identity.Key, error) {
 	path := filepath.Join(s.folder, keyFile)
 	text, err := os.ReadFile(path)
 	if err == nil {
-		key, err := identity.ParseKey(text)
+		key, err := parseKey(text)
 		if err != nil {
-			return identity.Key{}, fmt.Errorf("%w: %s is damaged; remove it, and the host will ask to join as a new one", err, path)
+			return identity.Key{}, fmt.Errorf("%w: %s is damaged: restore it, or remove it, and the host asks to join as a new one, which an administrator may give the place of the old one (replaces)", err, path)
 		}
 		return key, nil
 	}
@@ -50,7 +53,20 @@ func (s store) key() (identity.Key, error) {
 	if err != nil {
 		return identity.Key{}, fmt.Errorf("making the host's key: %w", err)
 	}
-	return key, s.write(keyFile, secret)
+	return key, s.write(keyFile, append(secret, checksum(secret)...))
+}
+
+// checksum tells a damaged key from another one, since any 32 bytes are a key.
+func checksum(secret []byte) []byte {
+	sum := sha256.Sum256(secret)
+	return sum[:8]
+}
+
+func parseKey(text []byte) (identity.Key, error) {
+	if at := len(text) - 8; at > 0 && bytes.Equal(text[at:], checksum(text[:at])) {
+		return identity.ParseKey(text[:at])
+	}
+	return identity.Key{}, errors.New("reading the host's key: its checksum is wrong")
 }
 
 // load returns the credentials that are kept. ErrNotFound: there are none, or none that can be read; the host then

@@ -59,10 +59,14 @@ func (l *latest) Replace(list []any, _ string) error {
 
 func (l *latest) Resync() error { return nil }
 
-// wishOf says what a host's object wishes; nil is a host that is not there.
+// wishOf says what a host's object wishes; nil is a host that is not there. To one whose identity was revoked nothing is
+// said: it may still have a watch open, but no rights.
 func wishOf(host *v1beta1.ElementalHost) ports.Wish {
 	if host == nil {
 		return ports.Wish{}
+	}
+	if _, revoked := host.Annotations[v1beta1.AnnotationRevoked]; revoked {
+		return ports.Wish{Revoked: true}
 	}
 	wish := ports.Wish{
 		Registered: true, Identity: string(host.UID),
