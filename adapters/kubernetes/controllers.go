@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -83,7 +84,7 @@ func addJoining(m manager.Manager, server Server, find finder) error {
 		WithOptions(workers()).
 		Complete(&applicants{
 			client: c, live: live, identities: identities{client: c, live: live}, server: server,
-			events: m.GetEventRecorder(FieldManager), now: time.Now,
+			events: m.GetEventRecorder(FieldManager), now: time.Now, counting: &sync.Mutex{},
 		})
 	if err != nil {
 		return fmt.Errorf("adding the controller of ElementalHostRequests: %w", err)

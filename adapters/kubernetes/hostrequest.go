@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -45,6 +48,7 @@ type applicants struct {
 	server     Server
 	events     events.EventRecorder
 	now        func() time.Time
+	counting   *sync.Mutex // held from counting the hosts of a registration until the next one is there
 }
 
 // Reconcile answers a host that asks to join, and forgets the request when it has served.
@@ -66,8 +70,12 @@ func (r *applicants) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	if served, again := r.served(asked, known); served {
 		return ctrl.Result{}, client.IgnoreNotFound(r.client.Delete(ctx, asked, client.Preconditions{UID: &asked.UID}))
-	} else if asked.Status.Credentials != nil && again > 0 && r.valid(asked) {
+	} else if asked.Status.Credentials != nil && again > 0 && r.valid(asked) && !(known != nil && revoked(known)) {
 		return ctrl.Result{RequeueAfter: again}, nil
+	}
+	if registration != nil && registration.Spec.MaxHosts != nil && known == nil {
+		r.counting.Lock() // Many who come at once must not all find the last place free.
+		defer r.counting.Unlock()
 	}
 	applicant, err := r.applicant(ctx, asked, registration, known)
 	if err != nil {
@@ -131,8 +139,9 @@ func (r *applicants) applicant(ctx context.Context, asked *v1beta1.ElementalHost
 		Request: asked.Name, Serial: asked.Spec.SerialNumber, Registration: asked.Spec.Registration,
 		Ruling: rulingOf(asked), Replaces: asked.Status.Replaces,
 	}
-	if public, err := base64.StdEncoding.DecodeString(asked.Spec.PublicKey); err == nil && identity.Check(public) == nil {
-		a.KeyHash = identity.Hash(public)
+	if public, err := base64.StdEncoding.DecodeString(asked.Spec.PublicKey); err == nil && identity.Check(public) == nil &&
+		base64.StdEncoding.EncodeToString(public) == asked.Spec.PublicKey {
+		a.KeyHash = identity.Hash(public) // One key has one spelling, by which its host is found.
 	}
 	if registration != nil {
 		a.Registered, a.Approval, a.AllowList = registration.DeletionTimestamp.IsZero(), core.Approval(registration.Spec.Approval), registration.Spec.AllowList
@@ -220,7 +229,14 @@ func (r *applicants) create(ctx context.Context, asked *v1beta1.ElementalHostReq
 		host.Annotations[v1beta1.AnnotationRegistrationNamespace] = registration.Namespace
 		host.Annotations[v1beta1.AnnotationPubKey] = asked.Spec.PublicKey
 		host.Annotations[v1beta1.AnnotationAnsweredRequest] = string(asked.UID)
-		err := r.client.Create(ctx, host)
+		system, err := r.isSystems(ctx, asked.Namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		if system {
+			continue
+		}
+		err = r.client.Create(ctx, host)
 		if err == nil {
 			r.events.Eventf(host, nil, corev1.EventTypeNormal, "Joined", "Join", "it joined through ElementalRegistration %s", registration.Name)
 			return host, nil
@@ -236,6 +252,21 @@ func (r *applicants) create(ctx context.Context, asked *v1beta1.ElementalHostReq
 	return nil, fmt.Errorf("creating an ElementalHost for ElementalHostRequest %s/%s: all its names belong to other hosts", asked.Namespace, asked.Name)
 }
 
+// isSystems says whether the Lease by which a host of that name would show that it lives is another program's: a host
+// may wish to be called as a leader is elected.
+func (r *applicants) isSystems(ctx context.Context, namespace, name string) (bool, error) {
+	lease := &coordinationv1.Lease{}
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	err := r.live.Get(ctx, key, lease)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading Lease %s: %w", key, err)
+	}
+	return !slices.ContainsFunc(lease.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "ElementalHost" }), nil
+}
+
 // adopt gives an existing host this key and this request's answer.
 func (r *applicants) adopt(ctx context.Context, asked *v1beta1.ElementalHostRequest, name string) (*v1beta1.ElementalHost, error) {
 	host := &v1beta1.ElementalHost{}
@@ -244,7 +275,7 @@ func (r *applicants) adopt(ctx context.Context, asked *v1beta1.ElementalHostRequ
 	}
 	before := host.DeepCopy()
 	if host.Spec.PubKey != asked.Spec.PublicKey { // The identity that held its place before ends here.
-		if err := r.identities.revoke(ctx, host); err != nil {
+		if err := r.identities.replace(ctx, host); err != nil {
 			return nil, err
 		}
 		host.Spec.PubKey = asked.Spec.PublicKey

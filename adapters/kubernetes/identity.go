@@ -176,7 +176,17 @@ func (i identities) handle(ctx context.Context, host *v1beta1.ElementalHost) (*c
 	return handle, nil
 }
 
-// revoke ends all tokens of a host, within seconds.
+// replace ends whatever the one could do who was this host until now: a token that was made by hand is bound to no
+// handle, and ends with the account alone.
+func (i identities) replace(ctx context.Context, host *v1beta1.ElementalHost) error {
+	if err := i.revoke(ctx, host); err != nil {
+		return err
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: HostAccount(host.Name)}}
+	return wrap(client.IgnoreNotFound(i.client.Delete(ctx, account)), "deleting ServiceAccount %s/%s of the one who was ElementalHost %s until now", account.Namespace, account.Name, host.Name)
+}
+
+// revoke ends all tokens of a host that are bound to its handle, within seconds.
 func (i identities) revoke(ctx context.Context, host *v1beta1.ElementalHost) error {
 	handle := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: HostAccount(host.Name)}}
 	return wrap(client.IgnoreNotFound(i.client.Delete(ctx, handle)), "deleting Secret %s/%s, to which the tokens of ElementalHost %s are bound", handle.Namespace, handle.Name, host.Name)

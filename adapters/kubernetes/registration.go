@@ -70,15 +70,19 @@ func (r *registrations) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if err != nil {
 		return ctrl.Result{}, unlessStale(err)
 	}
-	if expires.IsZero() {
-		return ctrl.Result{}, nil
-	}
-	return ctrl.Result{RequeueAfter: r.untilRenewal(registration, expires)}, nil
+	return ctrl.Result{RequeueAfter: r.untilNextLook(registration, expires)}, nil
 }
 
-// untilRenewal is the time until a third of the bundle token's life is left.
-func (r *registrations) untilRenewal(of *v1beta1.ElementalRegistration, expires time.Time) time.Duration {
-	return max(time.Second, expires.Sub(r.now())-tokenLife(of)/3)
+// mostUnseen is how long a bundle may hold a token that someone revoked. The controller may not watch Secrets, since
+// whoever watches them reads them all: it looks at its own from time to time.
+const mostUnseen = time.Minute
+
+// untilNextLook is the time until a third of the bundle token's life is left, and a minute at most.
+func (r *registrations) untilNextLook(of *v1beta1.ElementalRegistration, expires time.Time) time.Duration {
+	if expires.IsZero() {
+		return mostUnseen
+	}
+	return min(mostUnseen, max(time.Second, expires.Sub(r.now())-tokenLife(of)/3))
 }
 
 // ensure makes what a registration needs, and returns when the bundle's token ends; zero: never.
@@ -145,19 +149,22 @@ func (r *registrations) ensureBundle(ctx context.Context, of *v1beta1.ElementalR
 	wanted := map[string][]byte{
 		BundleServer: []byte(server.URL), BundleCA: server.CA, BundleNamespace: []byte(of.Namespace), BundleRegistration: []byte(of.Name),
 	}
-	expires, fresh := r.fresh(of, secret)
-	if fresh && holds(secret.Data, wanted) {
-		return expires, nil
+	account := &corev1.ServiceAccount{}
+	if err := r.live.Get(ctx, key, account); err != nil {
+		return time.Time{}, fmt.Errorf("reading ServiceAccount %s: %w", key, err)
 	}
-	if wanted[BundleToken] = secret.Data[BundleToken]; !fresh {
-		if wanted[BundleToken], expires, err = r.token(ctx, of); err != nil {
-			return time.Time{}, r.explain(of, err)
-		}
+	token, expires, lacks := r.token(ctx, of, account, secret)
+	if lacks != nil && (missing || !errors.Is(lacks, errNoToken)) {
+		return time.Time{}, r.explain(of, lacks)
+	}
+	if wanted[BundleToken] = token; holds(secret.Data, wanted) && secret.Annotations[annotationAccount] == string(account.UID) {
+		return expires, lacks
 	}
 	next := &corev1.Secret{ObjectMeta: managed(of.Namespace, key.Name), Data: wanted}
 	next.OwnerReferences = []metav1.OwnerReference{owner{"ElementalRegistration", of.Name, of.UID}.reference()}
+	next.Annotations = map[string]string{annotationAccount: string(account.UID)}
 	if !expires.IsZero() {
-		next.Annotations = map[string]string{annotationExpires: expires.UTC().Format(time.RFC3339)}
+		next.Annotations[annotationExpires] = expires.UTC().Format(time.RFC3339)
 	}
 	if missing {
 		err = r.client.Create(ctx, next)
@@ -168,23 +175,27 @@ func (r *registrations) ensureBundle(ctx context.Context, of *v1beta1.ElementalR
 	if err != nil {
 		return time.Time{}, r.explain(of, fmt.Errorf("writing Secret %s: %w", key, err))
 	}
-	return expires, nil
+	return expires, lacks
 }
 
-// annotationExpires is when the token in a bundle ends.
-const annotationExpires = "elementalregistration.infrastructure.cluster.x-k8s.io/token-expires"
+// errNoToken says that there is no token for a bundle now, and that the one in it is dead.
+var errNoToken = errors.New("the bundle has no token")
+
+// What a bundle says of its token.
+const (
+	annotationExpires = "elementalregistration.infrastructure.cluster.x-k8s.io/token-expires"
+	// annotationAccount is the UID of the service account: whoever deletes that ends its tokens, though another account
+	// of the same name is made.
+	annotationAccount = "elementalregistration.infrastructure.cluster.x-k8s.io/token-account"
+)
 
 // fresh says whether the token of a bundle will do for a while, and when it ends.
-func (r *registrations) fresh(of *v1beta1.ElementalRegistration, bundle *corev1.Secret) (time.Time, bool) {
-	if len(bundle.Data[BundleToken]) == 0 {
+func (r *registrations) fresh(of *v1beta1.ElementalRegistration, account *corev1.ServiceAccount, bundle *corev1.Secret) (time.Time, bool) {
+	if len(bundle.Data[BundleToken]) == 0 || bundle.Annotations[annotationAccount] != string(account.UID) {
 		return time.Time{}, false
 	}
-	text, limited := bundle.Annotations[annotationExpires]
-	if !limited {
-		return time.Time{}, of.Spec.Config.Elemental.Registration.LongLived
-	}
-	expires, err := time.Parse(time.RFC3339, text)
-	if err != nil || of.Spec.Config.Elemental.Registration.LongLived {
+	expires, err := time.Parse(time.RFC3339, bundle.Annotations[annotationExpires])
+	if err != nil {
 		return time.Time{}, false
 	}
 	return expires, expires.Sub(r.now()) > tokenLife(of)/3 && expires.Sub(r.now()) <= tokenLife(of)+time.Minute
@@ -206,38 +217,73 @@ func tokenLife(of *v1beta1.ElementalRegistration) time.Duration {
 	return defaultTokenLife
 }
 
-// token asks for a token of the registration's account; its end is zero if it has none.
-func (r *registrations) token(ctx context.Context, of *v1beta1.ElementalRegistration) ([]byte, time.Time, error) {
-	name := RegistrationAccount(of.Name)
+// token is what the bundle must hold, and when it ends; zero: never. A token that will do for a while stays.
+func (r *registrations) token(ctx context.Context, of *v1beta1.ElementalRegistration, account *corev1.ServiceAccount, bundle *corev1.Secret) ([]byte, time.Time, error) {
 	if of.Spec.Config.Elemental.Registration.LongLived {
-		token, err := r.longLived(ctx, of)
+		token, err := r.longLived(ctx, of, account)
 		return token, time.Time{}, err
+	}
+	expires, fresh := r.fresh(of, account, bundle)
+	if fresh {
+		return bundle.Data[BundleToken], expires, nil
+	}
+	if err := r.endLongLived(ctx, of); err != nil {
+		return nil, time.Time{}, err
 	}
 	seconds := int64(tokenLife(of) / time.Second)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace, Name: name}}
 	if err := r.client.SubResource("token").Create(ctx, account, request); err != nil {
-		return nil, time.Time{}, fmt.Errorf("asking for a token of ServiceAccount %s/%s: %w", of.Namespace, name, err)
+		return nil, time.Time{}, fmt.Errorf("asking for a token of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
 	}
 	return []byte(request.Status.Token), request.Status.ExpirationTimestamp.Time, nil
 }
 
-// longLived makes the Secret that the cluster fills with a token that has no end. Whoever deletes it revokes that.
-func (r *registrations) longLived(ctx context.Context, of *v1beta1.ElementalRegistration) ([]byte, error) {
-	name := RegistrationAccount(of.Name)
-	secret := &corev1.Secret{ObjectMeta: managed(of.Namespace, name+"-token"), Type: corev1.SecretTypeServiceAccountToken}
-	secret.Annotations = map[string]string{corev1.ServiceAccountNameKey: name}
-	secret.OwnerReferences = []metav1.OwnerReference{owner{"ElementalRegistration", of.Name, of.UID}.reference()}
-	if err := r.client.Create(ctx, secret); err != nil && !apierrors.IsAlreadyExists(err) {
-		return nil, fmt.Errorf("creating Secret %s/%s: %w", secret.Namespace, secret.Name, err)
+func tokenSecret(of *v1beta1.ElementalRegistration) client.ObjectKey {
+	return client.ObjectKey{Namespace: of.Namespace, Name: RegistrationAccount(of.Name) + "-token"}
+}
+
+// longLived makes the Secret that the cluster fills with a token that has no end, and returns that. Whoever deletes the
+// Secret revokes the token; the bundle then gets another.
+func (r *registrations) longLived(ctx context.Context, of *v1beta1.ElementalRegistration, account *corev1.ServiceAccount) ([]byte, error) {
+	key, secret := tokenSecret(of), &corev1.Secret{}
+	err := r.live.Get(ctx, key, secret)
+	if apierrors.IsNotFound(err) {
+		secret = &corev1.Secret{ObjectMeta: managed(key.Namespace, key.Name), Type: corev1.SecretTypeServiceAccountToken}
+		secret.Annotations = map[string]string{corev1.ServiceAccountNameKey: account.Name}
+		secret.OwnerReferences = []metav1.OwnerReference{owner{"ElementalRegistration", of.Name, of.UID}.reference()}
+		if err := r.client.Create(ctx, secret); err != nil {
+			return nil, fmt.Errorf("creating Secret %s: %w", key, err)
+		}
+		err = r.live.Get(ctx, key, secret)
 	}
-	if err := r.live.Get(ctx, client.ObjectKeyFromObject(secret), secret); err != nil {
-		return nil, fmt.Errorf("reading Secret %s/%s: %w", secret.Namespace, secret.Name, err)
+	if err != nil {
+		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	// A Secret of that name may be someone else's, such as the bundle of another registration: its token is not to be
+	// handed out.
+	if !ownedBy(secret, of.UID) || secret.Type != corev1.SecretTypeServiceAccountToken {
+		return nil, fmt.Errorf("using Secret %s for ElementalRegistration %s: it does not belong to the registration; remove it, or give the registration another name", key, of.Name)
+	}
+	if named := secret.Annotations[corev1.ServiceAccountUIDKey]; named != "" && named != string(account.UID) {
+		return nil, fmt.Errorf("using Secret %s for ElementalRegistration %s: its token is of a service account that was deleted; remove it, and another is made: %w", key, of.Name, errNoToken)
 	}
 	if len(secret.Data[corev1.ServiceAccountTokenKey]) == 0 {
-		return nil, fmt.Errorf("the cluster has not yet put a token into Secret %s/%s", secret.Namespace, secret.Name)
+		return nil, fmt.Errorf("the cluster has not yet put a token into Secret %s: %w", key, errNoToken)
 	}
 	return secret.Data[corev1.ServiceAccountTokenKey], nil
+}
+
+// endLongLived revokes the token without an end of a registration that is to have none any more.
+func (r *registrations) endLongLived(ctx context.Context, of *v1beta1.ElementalRegistration) error {
+	key, secret := tokenSecret(of), &corev1.Secret{}
+	err := r.live.Get(ctx, key, secret)
+	if apierrors.IsNotFound(err) || err == nil && (!ownedBy(secret, of.UID) || secret.Type != corev1.SecretTypeServiceAccountToken) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	return wrap(client.IgnoreNotFound(r.client.Delete(ctx, secret)), "deleting Secret %s, whose token has no end", key)
 }
 
 // explain says what to do where the controller lacks the rights that it has in namespaces with hosts alone.

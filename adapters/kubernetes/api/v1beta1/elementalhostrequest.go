@@ -23,11 +23,13 @@ type ElementalHostRequestSpec struct {
 	// hostname is the name that the host wishes for.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[^[:cntrl:]]*$`
 	Hostname string `json:"hostname,omitempty"`
 
 	// serialNumber is that of the hardware, as the firmware says.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[^[:cntrl:]]*$`
 	SerialNumber string `json:"serialNumber,omitempty"`
 }
 
