@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +41,7 @@ type cluster struct {
 	ca     authority
 
 	mu        sync.Mutex
+	shown     tls.Certificate
 	ahead     time.Duration // by how much its clock is ahead of the test's
 	requests  map[string]*v1beta1.ElementalHostRequest
 	hosts     map[string]string                                         // the names of hosts, by their keys
@@ -59,12 +61,17 @@ func play(t *testing.T) *cluster {
 	c := &cluster{
 		t: t, ca: newAuthority(t), requests: map[string]*v1beta1.ElementalHostRequest{}, hosts: map[string]string{}, tokens: map[string]time.Time{},
 		asked: map[string]int{}, life: 24 * time.Hour, bundle: "the-bundle",
-		answers: func(*v1beta1.ElementalHostRequest) string { return "" },
+		answers: letIn,
 	}
 	c.server = httptest.NewUnstartedServer(http.HandlerFunc(c.serve))
 	c.server.EnableHTTP2 = true
 	c.server.Config.ErrorLog = log.New(io.Discard, "", 0) // Handshakes that are to fail.
 	c.show(c.ca.sign(t, time.Now().Add(-time.Hour), time.Now().Add(10*365*24*time.Hour)))
+	c.server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return &tls.Config{Certificates: []tls.Certificate{c.shown}, NextProtos: []string{"h2"}, SessionTicketsDisabled: true}, nil
+	}}
 	c.server.StartTLS()
 	t.Cleanup(c.server.Close)
 	c.published = string(c.ca.pem)
@@ -73,15 +80,7 @@ func play(t *testing.T) *cluster {
 
 // show makes the server prove itself with a certificate.
 func (c *cluster) show(certificate tls.Certificate) {
-	if c.server.TLS == nil {
-		c.server.TLS = &tls.Config{}
-	}
-	shown := certificate
-	c.change(func() {
-		c.server.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return &tls.Config{Certificates: []tls.Certificate{shown}, NextProtos: []string{"h2"}}, nil
-		}
-	})
+	c.change(func() { c.shown = certificate })
 }
 
 // change is for whatever the tests change while hosts ask.
@@ -289,7 +288,9 @@ func (h *host) start() {
 func (h *host) tell(reason, message string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.said = append(h.said, reason+": "+message)
+	if line := reason + ": " + message; !slices.Contains(h.said, line) {
+		h.said = append(h.said, line)
+	}
 }
 
 func (h *host) heard() string {
@@ -313,3 +314,6 @@ func (h *host) until(what string, is func() bool) {
 	}
 	h.t.Fatalf("it never came to be that %s; it said:\n%s", what, h.heard())
 }
+
+func waits(*v1beta1.ElementalHostRequest) string { return "WaitingForApproval" }
+func letIn(*v1beta1.ElementalHostRequest) string { return "" }

@@ -80,8 +80,8 @@ func (s store) load() (kept, error) {
 		return kept{}, fmt.Errorf("reading the host's credentials: %w", err)
 	}
 	var k kept
-	if err := json.Unmarshal(text, &k); err != nil || k.Credentials.Token == "" || k.Credentials.Host == "" {
-		return kept{}, fmt.Errorf("reading the host's credentials: %s is damaged: %w", filepath.Join(s.folder, credentialsFile), ports.ErrNotFound)
+	if err := json.Unmarshal(text, &k); err != nil || k.Request == "" || k.Credentials.Token == "" || k.Credentials.Host == "" {
+		return kept{}, fmt.Errorf("reading the host's credentials: %s is damaged, and the host asks for others, as itself: %w", filepath.Join(s.folder, credentialsFile), ports.ErrNotFound)
 	}
 	return k, nil
 }
