@@ -86,7 +86,7 @@ func (r *applicants) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		err := r.report(ctx, asked, answer, "", nil)
 		return ctrl.Result{RequeueAfter: max(time.Second, asked.CreationTimestamp.Add(unansweredFor).Sub(r.now()))}, unlessStale(err)
 	}
-	return r.admit(ctx, asked, registration, known, answer)
+	return r.admit(ctx, asked, registration, answer)
 }
 
 // served says whether a request is over: its host reports with the identity that it was given, or nobody took up the
@@ -188,8 +188,8 @@ func revoked(host *v1beta1.ElementalHost) bool {
 }
 
 // admit makes the applicant a host, or finds the one that it is, and seals what lets it be that one.
-func (r *applicants) admit(ctx context.Context, asked *v1beta1.ElementalHostRequest, registration *v1beta1.ElementalRegistration, known *v1beta1.ElementalHost, answer core.Admission) (ctrl.Result, error) {
-	host := known
+func (r *applicants) admit(ctx context.Context, asked *v1beta1.ElementalHostRequest, registration *v1beta1.ElementalRegistration, answer core.Admission) (ctrl.Result, error) {
+	var host *v1beta1.ElementalHost
 	var err error
 	if answer.Host == "" {
 		host, err = r.create(ctx, asked, registration)
