@@ -20,41 +20,47 @@ import (
 // Follow watches this host's own object, and nothing else. The reflector lists, watches, and connects again
 // with a spread-out back-off of up to half a minute.
 func (c *Client) Follow(ctx context.Context, wish func(ports.Wish)) error {
-	own := cache.NewListWatchFromClient(c.hosts, "elementalhosts", c.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, c.name))
-	reflector := cache.NewReflectorWithOptions(own, &v1beta1.ElementalHost{}, &latest{show: func(host *v1beta1.ElementalHost) {
+	own := &source{ListWatch: cache.NewListWatchFromClient(c.hosts, "elementalhosts", c.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, c.name))}
+	show := func(host *v1beta1.ElementalHost, whole bool) {
 		w := wishOf(host)
-		w.Forgotten = c.remember(host)
+		w.Forgotten = c.remember(host, whole)
 		wish(w)
-	}}, cache.ReflectorOptions{Name: "elementalhost", MinWatchTimeout: 10 * time.Minute})
+	}
+	reflector := cache.NewReflectorWithOptions(own, &v1beta1.ElementalHost{}, &latest{
+		changed: func(host *v1beta1.ElementalHost) { show(host, false) },
+		read:    func(host *v1beta1.ElementalHost) { show(host, own.whole) },
+	}, cache.ReflectorOptions{Name: "elementalhost", MinWatchTimeout: 10 * time.Minute})
 	reflector.RunWithContext(ctx)
 	return nil
 }
 
 // latest is a store of one object: it shows each version of it, and keeps none.
-type latest struct{ show func(*v1beta1.ElementalHost) }
+type latest struct{ changed, read func(*v1beta1.ElementalHost) }
 
-func (l *latest) Add(obj any) error {
+func (l *latest) Add(obj any) error { return show(obj, l.changed) }
+
+func show(obj any, to func(*v1beta1.ElementalHost)) error {
 	host, ok := obj.(*v1beta1.ElementalHost)
 	if !ok {
 		return fmt.Errorf("watching the host: the cluster sent a %T", obj)
 	}
-	l.show(host)
+	to(host)
 	return nil
 }
 
 func (l *latest) Update(obj any) error { return l.Add(obj) }
 
 func (l *latest) Delete(any) error {
-	l.show(nil)
+	l.changed(nil)
 	return nil
 }
 
 func (l *latest) Replace(list []any, _ string) error {
 	if len(list) == 0 {
-		l.show(nil)
+		l.read(nil)
 		return nil
 	}
-	return l.Add(list[0])
+	return show(list[0], l.read)
 }
 
 func (l *latest) Resync() error { return nil }
@@ -108,8 +114,9 @@ func drained(host *v1beta1.ElementalHost) bool {
 }
 
 // remember keeps the conditions' transition times, which a report carries on. It says whether the cluster does not
-// show what was last reported: the object is another one of this name, or its status was restored from long ago.
-func (c *Client) remember(host *v1beta1.ElementalHost) (forgotten bool) {
+// show what was last reported: the object is another one of this name, or its status was restored from long ago. What is
+// whole can't be from before the last report, even if its version says so: then the cluster counts anew.
+func (c *Client) remember(host *v1beta1.ElementalHost, whole bool) (forgotten bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if host == nil {
@@ -118,7 +125,7 @@ func (c *Client) remember(host *v1beta1.ElementalHost) (forgotten bool) {
 	}
 	reported := c.written.said != ""
 	shown, err := strconv.ParseUint(host.ResourceVersion, 10, 64)
-	late := err == nil && shown < c.written.version // What is shown is from before the last report.
+	late := err == nil && shown < c.written.version && !whole // What is shown is from before the last report.
 	if host.UID != c.uid || !late && !shows(host.Status, c.written.status) {
 		c.uid, c.written, forgotten = host.UID, written{}, reported
 	}
