@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 )
 
 // outputs takes what a program writes to both of its outputs.
@@ -115,8 +116,9 @@ func runWithStatus(command *exec.Cmd, status func(string)) error {
 	if err == nil {
 		err = command.Wait()
 	}
-	// Something that the program left behind may hold the descriptor open.
-	_ = from.Close()
+	// What a program says last says why it failed, and is still in the pipe. Something that it left behind may hold the
+	// descriptor open for ever.
+	late := from.SetReadDeadline(time.Now().Add(leftover))
 	<-heard
-	return errors.Join(err, closed)
+	return errors.Join(err, closed, late, from.Close())
 }

@@ -16,10 +16,14 @@ import (
 )
 
 const (
-	maxStdout = 16 << 20 // bytes of standard output that are kept
-	maxTail   = 8 << 10  // bytes of the end of both outputs that are kept
-	maxLine   = 16 << 10 // bytes of a line that is handed on; what is above is dropped
-	patience  = 5 * time.Second
+	maxStdout = 16 << 20    // bytes of standard output that are kept
+	maxTail   = 8 << 10     // bytes of the end of both outputs that are kept
+	maxLine   = 16 << 10    // bytes of a line that is handed on; what is above is dropped
+	leftover  = time.Second // for reading what an ended program left on its descriptor 3
+
+	// patience is the time between asking a program to end and killing it. A plugin that is itself asked to end has 5 s:
+	// in the rest of them it must kill what the program has started, or nobody does.
+	patience = 3 * time.Second
 )
 
 // Command is one program to run.
