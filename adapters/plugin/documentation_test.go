@@ -3,6 +3,8 @@ package plugin_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +46,35 @@ func TestDocumentedExamples(t *testing.T) {
 					First:  `{"motd":"hello"}`, Second: `{"motd":"good \"bye\""}`, Invalid: `{"motd":7}`,
 				}
 			})
+		})
+	}
+}
+
+// TestDocumentedTrial tries an example by hand, as it is documented: in the folder that it is in, under its own name.
+func TestDocumentedTrial(t *testing.T) {
+	is := is.New(t)
+	_, block, found := strings.Cut(documented(t), "To try it by hand:\n\n```console\n$ ")
+	is.True(found)
+	command, answer, _ := strings.Cut(strings.SplitN(block, "```", 2)[0], "\n")
+	for language, program := range map[string]string{"sh": "jq", "python": "python3"} {
+		t.Run(language, func(t *testing.T) {
+			is := is.New(t)
+			if _, err := os.Stat("/usr/bin/" + program); err != nil {
+				t.Skipf("the example needs %s: apt-get install %s", program, program)
+			}
+			folder := t.TempDir()
+			is.NoErr(os.WriteFile(filepath.Join(folder, "motd"), []byte(example(t, language)), 0o755))
+			try := func(line string) string {
+				shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", line)
+				shell.Dir = folder
+				said, err := shell.CombinedOutput()
+				is.NoErr(err)
+				return strings.ReplaceAll(string(said), " ", "") // Python writes more of them.
+			}
+			is.Equal(try(command), answer)
+			// Nor does it overwrite itself.
+			try(strings.ReplaceAll(command, "observe", "stage"))
+			is.True(strings.Contains(try(command), `"satisfied"`))
 		})
 	}
 }
