@@ -29,6 +29,16 @@ func TestSupervisor(t *testing.T) {
 	})
 }
 
+func TestRegistrar(t *testing.T) {
+	portstest.TestRegistrar(t, func(*testing.T) portstest.RegistrarCase {
+		r := &portstest.Registrar{}
+		return portstest.RegistrarCase{
+			Registrar: r, Reopen: func() ports.Registrar { return r },
+			Hold: func() { r.Hold("WaitingForApproval") }, Approve: func() { r.Hold("") }, Refuse: r.Refuse, Change: r.Change,
+		}
+	})
+}
+
 func TestCluster(t *testing.T) {
 	portstest.TestCluster(t, func(*testing.T) portstest.ClusterCase {
 		c := &portstest.Cluster{}

@@ -13,9 +13,35 @@ import (
 
 	"elemental/adapters/kubernetes/api/v1beta1"
 	"elemental/ports"
+	"elemental/ports/portstest"
 )
 
 var applicant = ports.Applicant{Hostname: "edge", Serial: "S1"}
+
+// TestRegistrar holds an enrollment against its port; so do the tests of the folder above, on a real API server.
+func TestRegistrar(t *testing.T) {
+	portstest.TestRegistrar(t, func(t *testing.T) portstest.RegistrarCase {
+		c := play(t)
+		h := newHost(t, c)
+		first := h.Enrollment
+		return portstest.RegistrarCase{
+			Registrar: first,
+			Reopen: func() ports.Registrar {
+				h.start()
+				return h.Enrollment
+			},
+			Connect: func() {
+				if _, err := first.RESTConfig(); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Hold:    func() { c.change(func() { c.answers = waits }) },
+			Approve: func() { c.change(func() { c.answers = letIn }) },
+			Refuse:  func() { c.forget(false) },
+			Change:  func() { c.change(func() { c.published = string(newAuthority(t).pem) + c.published }) },
+		}
+	})
+}
 
 // join lets a host ask until it is let in.
 func (h *host) join() ports.Identity {
