@@ -24,8 +24,7 @@ import (
 
 // story runs one attack that is more than a single request.
 func (s *siege) story(t *testing.T, name string, tell func(t *testing.T)) {
-	s.ran++
-	t.Run("stories/"+name, tell)
+	s.part(t, "stories/"+name, tell)
 }
 
 // impersonate tries to be someone else by asking for it.

@@ -208,8 +208,7 @@ var codes = map[int]outcome{
 func (s *siege) try(t *testing.T, wall string, all []attack) {
 	before := s.state()
 	for _, a := range all {
-		s.ran++
-		t.Run(wall+"/"+a.who+" "+a.name, func(t *testing.T) {
+		s.part(t, wall+"/"+a.who+" "+a.name, func(t *testing.T) {
 			code, answer, err := s.send(a.who, a.verb, a.path, a.body, nil)
 			if err != nil {
 				t.Fatal(err)

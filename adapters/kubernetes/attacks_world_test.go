@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/matryer/is"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,6 +83,17 @@ func newSiege(t *testing.T) *siege {
 	w.NoErr(err)
 	w.eventually(func() error { return s.expect("d", "GET", "hosts/d", "", http.StatusUnauthorized) })
 	return s
+}
+
+// part runs a part of the test, which ends alone when it fails.
+func (s *siege) part(t *testing.T, name string, run func(t *testing.T)) {
+	s.ran++
+	whole, checks := s.t, s.I
+	defer func() { s.t, s.I = whole, checks }()
+	t.Run(name, func(t *testing.T) {
+		s.t, s.I = t, is.New(t)
+		run(t)
+	})
 }
 
 func clientKubeconfig(a agent) string {
