@@ -85,3 +85,21 @@ func TestDNFRepositoryIsDown(t *testing.T) {
 	h.write("etc/yum.repos.d/test.repo", strings.Replace(h.read("etc/yum.repos.d/test.repo"), "file://", "http://127.0.0.1:9", 1))
 	h.isDown(h.stage(`{"packages":{"refresh":true,"install":["hello"]}}`))
 }
+
+// TestCredentialsStayOnTheHost is about the URLs of repositories, which may hold a password, and stand in what dnf says.
+func TestCredentialsStayOnTheHost(t *testing.T) {
+	is := is.New(t)
+	for said, told := range map[string]string{
+		"for https://bob:secret@host/repo [x]":   "for https://host/repo [x]",
+		"for https://bob:se@cret@host/repo":      "for https://host/repo",
+		"https://host/repo mail@host http://b/@": "https://host/repo mail@host http://b/@",
+		"proxy 'http://token@proxy:3128'":        "proxy 'http://proxy:3128'",
+	} {
+		is.Equal(withoutCredentials(said), told)
+	}
+	h, _ := newDNFHost(t)
+	h.write("etc/yum.repos.d/test.repo", "[test]\nname=test\nbaseurl=http://bob:secret@127.0.0.1:9/repo\n")
+	err := h.stage(`{"packages":{"refresh":true,"install":["hello"]}}`)
+	is.True(err != nil && strings.Contains(err.Error(), "http://127.0.0.1:9/repo"))
+	is.True(!strings.Contains(err.Error()+h.log.String(), "secret"))
+}

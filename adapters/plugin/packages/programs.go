@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -55,11 +56,32 @@ func (p programs) run(ctx context.Context, c program.Command) (program.Result, e
 	return result, err
 }
 
-// ask runs a program that only looks, and whose output is data and not for the log.
+// ask runs a program that only looks, and whose output is data and not for the log. Whatever is heard of a program is
+// without credentials.
 func (p programs) ask(ctx context.Context, c program.Command) (program.Result, error) {
 	c.Env = append(append([]string{"LC_ALL=C.UTF-8", "LANGUAGE="}, proxies(os.Environ())...), c.Env...)
-	return program.Run(ctx, c)
+	c.Line, c.Status = hearing(c.Line), hearing(c.Status)
+	result, err := program.Run(ctx, c)
+	result.Tail = withoutCredentials(result.Tail)
+	var exited *program.ExitError
+	if errors.As(err, &exited) {
+		exited.Tail = withoutCredentials(exited.Tail)
+	}
+	return result, err
 }
+
+func hearing(hear func(string)) func(string) {
+	if hear == nil {
+		return nil
+	}
+	return func(line string) { hear(withoutCredentials(line)) }
+}
+
+// credentials are what a URL may hold before its host. Those of a repository or a proxy are the host's own, and tools
+// such as dnf write them into their messages.
+var credentials = regexp.MustCompile(`://[^/\s'"@]*(?:@[^/\s'"@]*)*@`)
+
+func withoutCredentials(text string) string { return credentials.ReplaceAllString(text, "://") }
 
 // proxies says again in small letters what the environment says of proxies in capitals, since some tools read only
 // those.

@@ -94,7 +94,7 @@ func (z *zypper) call(ctx context.Context, step string, refreshed bool, report r
 		}
 		said := &zypperOutput{step: step, report: report, refreshed: refreshed}
 		result, err := z.programs.run(ctx, program.Command{Args: args, Line: said.line, Dir: "/"})
-		said.read(result.Stdout)
+		said.read([]byte(withoutCredentials(string(result.Stdout))))
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
