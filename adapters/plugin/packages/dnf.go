@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +34,16 @@ const dnfLocked = 200
 var dnfChange string
 
 func newDNF(run programs) manager {
-	return &dnf{rpm: rpm{programs: run, root: "/"}, program: "/usr/bin/dnf", locks: versionLock{conf: "/etc/dnf/plugins/versionlock.conf"}}
+	return &dnf{rpm: rpm{programs: run, root: "/"}, program: dnfProgram("/usr/bin"), locks: versionLock{conf: "/etc/dnf/plugins/versionlock.conf"}}
+}
+
+// dnfProgram is the program of dnf 4 in a folder. Where dnf 5 is there too, the name dnf is that one's.
+func dnfProgram(folder string) string {
+	four := filepath.Join(folder, "dnf-3") // After the Python that it is written in.
+	if _, err := os.Stat(four); err == nil {
+		return four
+	}
+	return filepath.Join(folder, "dnf")
 }
 
 // Name is the tool's own.
@@ -161,7 +171,7 @@ func interpreter(dnf string) (string, error) {
 	if err != nil || !strings.HasPrefix(string(first), "#!") || len(words) == 0 {
 		return "", core.Failure{
 			Class: core.FailureFailed, Reason: "DNFNotSupported",
-			Message: fmt.Sprintf("%s is not dnf 4: install the package dnf4 or python3-dnf beside it, whose program is /usr/bin/dnf-3", dnf),
+			Message: fmt.Sprintf("%s is not dnf 4: install the package dnf4 or python3-dnf beside it, which brings /usr/bin/dnf-3", dnf),
 		}
 	}
 	return words[0], nil

@@ -103,3 +103,16 @@ func TestCredentialsStayOnTheHost(t *testing.T) {
 	is.True(err != nil && strings.Contains(err.Error(), "http://127.0.0.1:9/repo"))
 	is.True(!strings.Contains(err.Error()+h.log.String(), "secret"))
 }
+
+// TestDNF4BesideDNF5 does what the message on a host with dnf 5 says.
+func TestDNF4BesideDNF5(t *testing.T) {
+	is := is.New(t)
+	folder := t.TempDir()
+	is.NoErr(os.WriteFile(filepath.Join(folder, "dnf"), []byte("\x7fELF is dnf 5"), 0o755))
+	_, err := interpreter(dnfProgram(folder))
+	is.True(err != nil && strings.Contains(err.Error(), "brings /usr/bin/dnf-3"))
+	is.NoErr(os.WriteFile(filepath.Join(folder, "dnf-3"), []byte("#!/usr/bin/python3\n"), 0o755))
+	python, err := interpreter(dnfProgram(folder))
+	is.NoErr(err)
+	is.Equal(python, "/usr/bin/python3")
+}
