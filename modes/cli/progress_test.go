@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,12 +21,16 @@ import (
 type glass struct {
 	t             *testing.T
 	width, height int
-	lines         [][]rune // all that ever were, the last ones of which are seen
-	row, column   int
-	hidden        bool // the cursor
+
+	mutex       sync.Mutex // someone may look at it while it is written
+	lines       [][]rune   // all that ever were, the last ones of which are seen
+	row, column int
+	hidden      bool // the cursor
 }
 
 func (g *glass) Write(text []byte) (int, error) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
 	for rest := string(text); rest != ""; {
 		if after, is := strings.CutPrefix(rest, "\033["); is {
 			end := strings.IndexAny(after, "AKJlh")
@@ -81,7 +86,16 @@ func (g *glass) control(number string, kind byte) {
 	}
 }
 
+// cursor says whether the cursor is hidden.
+func (g *glass) cursor() bool {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	return g.hidden
+}
+
 func (g *glass) String() string {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
 	var b strings.Builder
 	for _, line := range g.lines {
 		b.WriteString(strings.TrimRight(string(line), " ") + "\n")
@@ -107,20 +121,19 @@ func TestTerminal(t *testing.T) {
 			"edge-3": fetching(40, "of 8 MB"), "edge-4": func(*ports.Target) {},
 		}
 		g := &glass{t: t, width: 72, height: 8}
-		var middle string
-		var hidden bool
-		time.AfterFunc(61*time.Second, func() { middle, hidden = g.String(), g.hidden })
+		middle, hidden := make(chan string, 1), make(chan bool, 1)
+		time.AfterFunc(61*time.Second, func() { middle <- g.String(); hidden <- g.cursor() })
 		_, errs, status := f.upgrade(t.Context(), func(u *upgrade) {
 			u.terminal, u.size, u.out, u.timeout = g.width, func() (int, int) { return g.width, g.height }, g, 2*time.Minute
 		})
-		is.Equal("\n"+middle, `
+		is.Equal("\n"+<-middle, `
 4 hosts
 1 of 4 run it, 1 failed, 2 under way
 edge-3  Reconciling OS Version  Fetching [####------]  40% of 8 MB
 edge-4  not seen yet            WaitingForOSReconcile: the agent has n…
 edge-2  failed                  RolledBack: the boot loader fell back …
 `)
-		is.True(hidden)
+		is.True(<-hidden)
 		is.Equal(g.String(), "4 hosts\n") // the table is gone, and what is said is said below
 		is.Equal(g.column, 0)
 		is.True(!g.hidden)
@@ -154,7 +167,7 @@ func TestTerminalIsGivenBackToWhoInterrupts(t *testing.T) {
 		g := &glass{t: t, width: 40, height: 10}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(30*time.Second, func() {
-			is.True(g.hidden && strings.Contains(g.String(), "under way"))
+			is.True(g.cursor() && strings.Contains(g.String(), "under way"))
 			cancel()
 		})
 		_, errs, status := f.upgrade(ctx, func(u *upgrade) {

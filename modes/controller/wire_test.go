@@ -52,8 +52,6 @@ func TestTheControllerSaysWhatItMisses(t *testing.T) {
 	is.True(err != nil && strings.Contains(err.Error(), "give --kubeconfig"))
 	err = command(t.Context(), &output{}, "--kubeconfig", "/nowhere")
 	is.True(err != nil && strings.Contains(err.Error(), `reading the kubeconfig "/nowhere"`))
-	err = command(t.Context(), &output{}, "stray")
-	is.True(err != nil && strings.Contains(err.Error(), "stray"))
 }
 
 func TestTheControllerWorksUntilItIsTold(t *testing.T) {
