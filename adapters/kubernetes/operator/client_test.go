@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,6 +59,20 @@ func TestOperatorOnRealCluster(t *testing.T) {
 		err = client.Follow(t.Context(), ports.Selection{Names: []string{"a"}}, func(ports.Target) bool { return true })
 		is.True(errors.Is(err, ports.ErrDenied))
 	})
+	t.Run("watch denied", func(t *testing.T) {
+		is := is.New(t)
+		y := yard{cluster: cluster, namespace: "default"}
+		y.Put(t, ports.Target{Name: "watched"}, nil, "")
+		client, err := operator.New(flags(y.mayOnly(t, "lister", "get,list"), "", ""))
+		is.NoErr(err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		sights := 0
+		err = client.Follow(ctx, ports.Selection{Names: []string{"watched"}}, func(ports.Target) bool { sights++; return true })
+		is.True(errors.Is(err, ports.ErrDenied))
+		is.True(strings.Contains(err.Error(), `User "lister" cannot watch`))
+		is.True(sights > 0) // What may be listed was shown.
+	})
 	t.Run("outage", func(t *testing.T) {
 		is := is.New(t)
 		y := yard{cluster: cluster, namespace: "default"}
@@ -108,6 +123,25 @@ func (y yard) kubectl(t *testing.T, input string, args ...string) string {
 	out, err := y.cluster.Kubectl(t.Context(), args...)
 	is.New(t).NoErr(err)
 	return string(bytes.TrimSpace([]byte(out)))
+}
+
+// mayOnly makes a user with a few rights on hosts, and returns the user's kubeconfig.
+func (y yard) mayOnly(t *testing.T, user, verbs string) string {
+	t.Helper()
+	y.kubectl(t, "", "create", "clusterrole", user, "--verb="+verbs, "--resource=elementalhosts.infrastructure.cluster.x-k8s.io")
+	y.kubectl(t, "", "create", "clusterrolebinding", user, "--clusterrole="+user, "--user="+user)
+	kubeconfig, err := y.cluster.KubeconfigForUser(user)
+	is.New(t).NoErr(err)
+	client, err := operator.New(flags(kubeconfig, "", ""))
+	is.New(t).NoErr(err)
+	// Who may what takes a moment to be known.
+	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); {
+		if _, err := client.List(t.Context(), ports.Selection{Names: []string{"nobody"}}); !errors.Is(err, ports.ErrDenied) {
+			return kubeconfig
+		}
+	}
+	t.Fatalf("%s may not read hosts", user)
+	return ""
 }
 
 func (y yard) Put(t *testing.T, target ports.Target, labels map[string]string, document string) {

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -19,6 +21,10 @@ import (
 
 // errSeen ends a watch in which enough was seen.
 var errSeen = errors.New("enough was seen")
+
+// mostDenials is how often in a row a watch that was open may be denied: a cluster that starts again denies what it will
+// allow as soon as it has read who may what.
+const mostDenials = 8
 
 // Follow watches what is selected. The reflector lists, watches, and connects again with a back-off.
 func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen func(ports.Target) bool) error {
@@ -52,13 +58,38 @@ func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen fun
 	some := cache.NewFilteredListWatchFromClient(c.objects, sight.kind.resource, namespace, func(o *metav1.ListOptions) {
 		o.LabelSelector, o.FieldSelector = options.LabelSelector, options.FieldSelector
 	})
+	some.WatchFuncWithContext = untilDenied(some.WatchFuncWithContext, func(err error) {
+		enough(failure("watching "+sight.kind.resource, err))
+	})
 	cache.NewReflectorWithOptions(some, sight.kind.object(), sight, cache.ReflectorOptions{
 		Name: sight.kind.resource, MinWatchTimeout: 10 * time.Minute,
 	}).RunWithContext(quiet)
-	if errors.Is(context.Cause(watching), errSeen) {
+	switch cause := context.Cause(watching); {
+	case errors.Is(cause, errSeen):
 		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		return cause
 	}
-	return ctx.Err()
+}
+
+// untilDenied tells of a watch that is denied, which the reflector would try for ever and in silence: at once where none
+// was ever open, and else when it stays so.
+func untilDenied(watch cache.WatchFuncWithContext, denied func(error)) cache.WatchFuncWithContext {
+	left := 1
+	return func(ctx context.Context, options metav1.ListOptions) (apiwatch.Interface, error) {
+		opened, err := watch(ctx, options)
+		switch {
+		case err == nil:
+			left = mostDenials
+		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+			if left--; left <= 0 {
+				denied(err)
+			}
+		}
+		return opened, err
+	}
 }
 
 // sight is a store that shows each version of each object, and keeps nothing but their names and versions.
