@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type bench struct {
 	journal    portstest.Journal
 	supervisor portstest.Supervisor
 	restarts   atomic.Int64
+	rejoin     func() // nil where the identity was given by hand
+	log        bytes.Buffer
 	stop       func()
 }
 
@@ -50,7 +53,7 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	a := &Agent{
-		Host: "host-1", PluginName: "fake", Limits: core.DefaultLimits(), Log: slog.New(slog.DiscardHandler),
+		Host: "host-1", PluginName: "fake", Limits: core.DefaultLimits(), Log: slog.New(slog.NewTextHandler(&b.log, nil)), Rejoin: b.rejoin,
 		Cluster: &b.cluster, Plugin: &b.plugin, Machine: &b.machine, Journal: &b.journal, Supervisor: &b.supervisor,
 	}
 	go func() { ended <- a.Run(ctx) }()
