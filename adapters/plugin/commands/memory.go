@@ -27,9 +27,9 @@ type begun struct {
 	Boot  string `json:"boot"`
 }
 
-// recall reads what is remembered of a request. A restart that an earlier one still waits for is not forgotten:
-// what wants it has been done.
-func (p *Plugin) recall(request string) (memory, error) {
+// recall reads what is remembered of a request, in a boot. A restart that an earlier one still waits for is not
+// forgotten: what wants it has been done.
+func (p *Plugin) recall(request, boot string) (memory, error) {
 	path := filepath.Join(p.config.WorkDir, remembered)
 	var m memory
 	_, err := durable.ReadJSON(path, &m)
@@ -43,7 +43,7 @@ func (p *Plugin) recall(request string) (memory, error) {
 		return m, nil
 	}
 	other := memory{Request: request, Restart: m.Restart}
-	if m.Begun != nil {
+	if m.Begun != nil && m.Restart != boot {
 		other.Restart = m.Begun.Boot
 	}
 	return other, nil

@@ -63,11 +63,11 @@ func (p *Plugin) Observe(ctx context.Context, request ports.Request) (ports.Obse
 	if err != nil {
 		return o, err
 	}
-	known, err := p.recall(request.Hash)
+	boot, err := p.config.Boot()
 	if err != nil {
 		return o, err
 	}
-	boot, err := p.config.Boot()
+	known, err := p.recall(request.Hash, boot)
 	if err != nil {
 		return o, err
 	}
@@ -127,11 +127,11 @@ func (p *Plugin) stage(ctx context.Context, request ports.Request, progress func
 	if err := p.config.Allow(); err != nil {
 		return err
 	}
-	known, err := p.recall(request.Hash)
+	boot, err := p.config.Boot()
 	if err != nil {
 		return err
 	}
-	boot, err := p.config.Boot()
+	known, err := p.recall(request.Hash, boot)
 	if err != nil {
 		return err
 	}

@@ -333,6 +333,10 @@ func TestCrashThatRestartedTheHost(t *testing.T) {
 	next := b.request(`[{"run":"true","check":"true"}]`)
 	b.is.Equal(b.observe(next).Verdict, core.VerdictStaged)
 
+	// Nor is one forgotten that another command needs by now.
+	b.is.NoErr(b.plugin().remember(memory{Request: request.Hash, Restart: b.boot}.beginning(0, "boot-0")))
+	b.is.Equal(b.observe(b.request(`[{"run":"false","check":"true"}]`)).Verdict, core.VerdictStaged)
+
 	m := memory{}.beginning(0, "boot-0").beginning(1, "boot-1")
 	b.is.Equal(m.Restart, "boot-0")
 	b.is.Equal(m.passed(2, command{}, true, "boot-1").Begun, m.Begun) // What another command left open stays so.
@@ -347,6 +351,21 @@ func TestDamagedMemory(t *testing.T) {
 	b.is.True(err != nil && strings.Contains(err.Error(), file))
 	b.is.True(b.stage(request) != nil)
 	b.is.Equal(b.marks("a"), 0)
+}
+
+// TestNothingIsRunThatCanNotBeNoted is about a full disk: a command whose end can't be written down would be run again.
+func TestNothingIsRunThatCanNotBeNoted(t *testing.T) {
+	b := newBench(t)
+	blocked := filepath.Join(b.work, remembered+".tmp", "blocked")
+	b.is.NoErr(os.MkdirAll(blocked, 0o700))
+	request := b.request(`[{"run":"echo >> DIR/a"}]`)
+	for range 3 {
+		b.is.True(b.stage(request) != nil)
+	}
+	b.is.Equal(b.marks("a"), 0)
+	b.is.NoErr(os.Remove(blocked))
+	b.is.NoErr(b.stage(request))
+	b.is.Equal(b.marks("a"), 1)
 }
 
 func TestEnvironment(t *testing.T) {

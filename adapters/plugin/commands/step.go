@@ -57,9 +57,11 @@ func (s step) carryOut(ctx context.Context, known memory, boot string) (memory, 
 	}
 	if s.command.Restart == ifChanged {
 		known = known.beginning(s.index, boot)
-		if err := s.plugin.remember(known); err != nil {
-			return known, err
-		}
+	}
+	// Where nothing can be written, as on a full disk, what is run now could not be known to be done, and would be run
+	// again and again.
+	if err := s.plugin.remember(known); err != nil {
+		return known, err
 	}
 	tail, err := s.run(ctx)
 	if err != nil {
