@@ -38,7 +38,7 @@ func TestErrorsOfTheClusterSayWhatToDo(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)
-			s.answer, s.status = c.answer, c.status
+			s.behave(behaviour{answer: c.answer, status: c.status})
 			line := strings.ReplaceAll(c.line, "CA", s.identity)
 			if !strings.Contains(line, "-s ") {
 				line += " -s " + s.URL

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,26 +26,50 @@ const secret = "a-secret-token"
 // server is an API server that has no hosts, and remembers what it was asked last.
 type server struct {
 	*httptest.Server
-	last     *http.Request
-	slow     time.Duration
-	answer   string // instead of no hosts
-	status   int    // with that answer
 	identity string // a file with a certificate and its key, whoever's
+
+	mutex sync.Mutex
+	last  *http.Request
+	says  behaviour
+}
+
+// behaviour is how a server answers.
+type behaviour struct {
+	slow   time.Duration
+	answer string // instead of no hosts
+	status int    // with that answer
+}
+
+// behave changes how the server answers, and forgets what it was asked.
+func (s *server) behave(says behaviour) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.last, s.says = nil, says
+}
+
+// asked is what the server was asked last; nil: nothing.
+func (s *server) asked() *http.Request {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.last
 }
 
 func startServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mutex.Lock()
 		s.last = r
+		says := s.says
+		s.mutex.Unlock()
 		select {
-		case <-time.After(s.slow):
+		case <-time.After(says.slow):
 		case <-r.Context().Done():
 		}
 		w.Header().Set("Content-Type", "application/json")
-		if s.status != 0 {
-			w.WriteHeader(s.status)
-			_, _ = w.Write([]byte(s.answer))
+		if says.status != 0 {
+			w.WriteHeader(says.status)
+			_, _ = w.Write([]byte(says.answer))
 			return
 		}
 		_, _ = w.Write([]byte(`{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHostList","metadata":{},"items":[]}`))
@@ -113,24 +138,26 @@ func TestKubectlsFlagsReachTheCluster(t *testing.T) {
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			is := is.New(t)
-			one.last, two.last = nil, nil
+			one.behave(behaviour{})
+			two.behave(behaviour{})
 			line := strings.NewReplacer("BARE", bare, "TWO", two.URL, "CA", two.identity).Replace(c.line)
 			_, err := operate(t, line)
 			is.NoErr(err)
-			is.True(c.of.last != nil)
-			is.Equal(c.what(c.of.last), c.value)
+			asked := c.of.asked()
+			is.True(asked != nil)
+			is.Equal(c.what(asked), c.value)
 		})
 		for _, word := range append(strings.Fields(c.line), "-s") {
 			name, _, _ := strings.Cut(word, "=")
 			tested[name] = true
 		}
 	}
-	one.slow = 10 * time.Second
+	one.behave(behaviour{slow: 10 * time.Second})
 	begun := time.Now()
 	_, err := operate(t, "hosts --request-timeout=100ms")
 	is.New(t).True(err != nil)
 	is.New(t).True(time.Since(begun) < 5*time.Second)
-	one.slow = 0
+	one.behave(behaviour{})
 
 	known := pflag.NewFlagSet("kubectl", pflag.ContinueOnError)
 	genericclioptions.NewConfigFlags(true).AddFlags(known)
