@@ -11,8 +11,8 @@ import (
 // rights. Errors: ErrNotFound without such an object or without such a kind in the cluster, ErrDenied with the
 // cluster's own words, ErrConflict, ErrNotReady when the cluster does not answer.
 type Operator interface {
-	// List returns what is selected, by namespace and name. A name that is not there is ErrNotFound, and the
-	// error says which.
+	// List returns what is selected, by namespace and name. Names that are not there are ErrNotFound, and the error
+	// says which; those that are there come with it. No right but to get is needed for names alone.
 	List(ctx context.Context, selection Selection) ([]Target, error)
 	// Follow calls seen with all that is selected, by namespace and name, and then with each that changes,
 	// until seen returns false, which is no error, or until the context ends, which is its error. It outlives

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,14 +87,15 @@ func showHosts(c *cli.Context, w world) error {
 		return err
 	}
 	hosts, err := operator.List(c.Context, v.selection)
-	if err != nil {
+	if err != nil && (len(hosts) == 0 || c.Bool("watch")) {
 		return err
 	}
 	slices.SortStableFunc(hosts, v.order)
 	if c.Bool("watch") {
 		return watch(c.Context, w, operator, v, hosts)
 	}
-	return show(w, v, hosts)
+	// Those that are there are shown, and then it is said who is not.
+	return cmp.Or(show(w, v, hosts), err)
 }
 
 // show writes hosts as they stand now.

@@ -266,3 +266,23 @@ func ended(err error) int {
 	}
 	return 1
 }
+
+func TestHostsOfWhichSomeAreMissing(t *testing.T) {
+	is := is.New(t)
+	d := &desk{Operator: &portstest.Operator{}}
+	d.Put(t, ports.Target{Name: "there"}, nil, "")
+	out, errs, status := d.types(t, "hosts nobody there -o name")
+	is.Equal(out, resourceName+"there\n")
+	is.True(strings.Contains(errs, "default/nobody"))
+	is.Equal(status, 1)
+	out, _, status = d.types(t, "hosts nobody there --watch")
+	is.Equal(out, "")
+	is.Equal(status, 1)
+	for _, asks := range []string{"upgrade host nobody there --image i", "retry nobody there"} {
+		out, errs, status = d.types(t, asks)
+		is.Equal(out, "")
+		is.True(strings.Contains(errs, "default/nobody"))
+		is.Equal(status, 1) // and nobody was asked
+	}
+	is.Equal(d.Document(t, core.KindHost, "there"), "")
+}

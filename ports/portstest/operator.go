@@ -135,12 +135,14 @@ func (o *Operator) List(ctx context.Context, selection ports.Selection) ([]ports
 	if err := errors.Join(ctx.Err(), o.Error); err != nil {
 		return nil, err
 	}
+	var missing []error
 	for _, name := range selection.Names {
 		if o.targets[keyOf(selection.Kind, "", name)] == nil {
-			return nil, fmt.Errorf("reading %s %s/%s: %w", cmp.Or(selection.Kind, core.KindHost), ownNamespace, name, ports.ErrNotFound)
+			missing = append(missing, fmt.Errorf("reading %s %s/%s: %w", cmp.Or(selection.Kind, core.KindHost), ownNamespace, name, ports.ErrNotFound))
 		}
 	}
-	return o.selected(selection)
+	targets, err := o.selected(selection)
+	return targets, errors.Join(append(missing, err)...)
 }
 
 func (o *Operator) selected(selection ports.Selection) ([]ports.Target, error) {

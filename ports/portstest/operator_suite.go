@@ -158,9 +158,12 @@ func showsMachine(t *testing.T, o ports.Operator, yard Yard) {
 func knowsWhatIsNotThere(t *testing.T, o ports.Operator, yard Yard) {
 	is := is.New(t)
 	yard.Put(t, host("somebody"), nil, "")
-	_, err := o.List(t.Context(), hosts("somebody", "nobody"))
+	there, err := o.List(t.Context(), hosts("somebody", "nobody", "else"))
 	is.True(errors.Is(err, ports.ErrNotFound))
-	is.True(strings.Contains(err.Error(), "nobody"))
+	is.True(strings.Contains(err.Error(), "/nobody") && strings.Contains(err.Error(), "/else"))
+	is.True(!strings.Contains(err.Error(), "somebody"))
+	is.Equal(len(there), 1) // who is there comes with the error
+	is.Equal(there[0].Name, "somebody")
 	_, err = o.Ask(t.Context(), host("nobody"), ports.Change{Image: "oci://registry/os:1"})
 	is.True(errors.Is(err, ports.ErrNotFound))
 	err = o.Follow(t.Context(), hosts("nobody"), func(ports.Target) bool { return true })

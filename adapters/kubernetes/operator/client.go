@@ -68,12 +68,9 @@ func New(flags *genericclioptions.ConfigFlags) (*Client, error) {
 
 // List returns what is selected.
 func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.Target, error) {
-	if len(selection.Names) == 1 && selection.Labels == "" && selection.Fields == "" {
-		target, err := c.get(ctx, selection)
-		if err != nil {
-			return nil, err
-		}
-		return []ports.Target{target}, nil
+	named := len(selection.Names) > 0 && selection.Labels == "" && selection.Fields == ""
+	if named && len(selection.Names) == 1 {
+		return c.each(ctx, selection)
 	}
 	k, doing := kindOf(selection.Kind), fmt.Sprintf("listing the %ss", cmp.Or(selection.Kind, core.KindHost))
 	options, err := optionsOf(selection)
@@ -83,7 +80,11 @@ func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.T
 	var targets []ports.Target
 	for options.Limit = chunk; ; {
 		list := k.list()
-		if err := c.listOnce(ctx, k, selection, options, list); err != nil {
+		err := c.listOnce(ctx, k, selection, options, list)
+		switch {
+		case apierrors.IsForbidden(err) && named:
+			return c.each(ctx, selection) // Who may not list may still get what is named.
+		case err != nil:
 			return nil, failure(doing, err)
 		}
 		for _, object := range k.items(list) {
@@ -95,16 +96,52 @@ func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.T
 			break
 		}
 	}
-	for _, name := range selection.Names {
+	var missing []error
+	for _, name := range distinct(selection.Names) {
 		if !slices.ContainsFunc(targets, func(t ports.Target) bool { return t.Name == name }) {
-			return nil, failure(fmt.Sprintf("reading %s %s/%s", cmp.Or(selection.Kind, core.KindHost), c.namespace, name),
-				apierrors.NewNotFound(v1beta1.GroupVersion.WithResource(k.resource).GroupResource(), name))
+			missing = append(missing, failure(c.reading(selection, name),
+				apierrors.NewNotFound(v1beta1.GroupVersion.WithResource(k.resource).GroupResource(), name)))
 		}
 	}
+	return sorted(targets), errors.Join(missing...)
+}
+
+// each gets what is named, one after the other.
+func (c *Client) each(ctx context.Context, selection ports.Selection) ([]ports.Target, error) {
+	var targets []ports.Target
+	var missing []error
+	for _, name := range distinct(selection.Names) {
+		switch target, err := c.get(ctx, selection, name); {
+		case errors.Is(err, ports.ErrNotFound):
+			missing = append(missing, err)
+		case err != nil:
+			return nil, err
+		default:
+			targets = append(targets, target)
+		}
+	}
+	return sorted(targets), errors.Join(missing...)
+}
+
+// distinct are names without those that were given before, in their order.
+func distinct(names []string) []string {
+	given := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		again := given[name]
+		given[name] = true
+		return again
+	})
+}
+
+func sorted(targets []ports.Target) []ports.Target {
 	slices.SortFunc(targets, func(a, b ports.Target) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	return targets, nil
+	return targets
+}
+
+func (c *Client) reading(selection ports.Selection, name string) string {
+	return fmt.Sprintf("reading %s %s/%s", cmp.Or(selection.Kind, core.KindHost), c.namespace, name)
 }
 
 func (c *Client) listOnce(ctx context.Context, k kind, selection ports.Selection, options metav1.ListOptions, into runtime.Object) error {
@@ -129,13 +166,13 @@ func optionsOf(selection ports.Selection) (metav1.ListOptions, error) {
 	return metav1.ListOptions{LabelSelector: selection.Labels, FieldSelector: field.String()}, nil
 }
 
-func (c *Client) get(ctx context.Context, selection ports.Selection) (ports.Target, error) {
+func (c *Client) get(ctx context.Context, selection ports.Selection, name string) (ports.Target, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	k, name := kindOf(selection.Kind), selection.Names[0]
+	k := kindOf(selection.Kind)
 	object := k.object()
 	if err := c.objects.Get().Namespace(c.namespace).Resource(k.resource).Name(name).Do(ctx).Into(object); err != nil {
-		return ports.Target{}, failure(fmt.Sprintf("reading %s %s/%s", cmp.Or(selection.Kind, core.KindHost), c.namespace, name), err)
+		return ports.Target{}, failure(c.reading(selection, name), err)
 	}
 	return k.target(object, selection.Objects), nil
 }

@@ -73,6 +73,19 @@ func TestOperatorOnRealCluster(t *testing.T) {
 		is.True(strings.Contains(err.Error(), `User "lister" cannot watch`))
 		is.True(sights > 0) // What may be listed was shown.
 	})
+	t.Run("list denied", func(t *testing.T) {
+		is := is.New(t)
+		y := yard{cluster: cluster, namespace: "default"}
+		y.Put(t, ports.Target{Name: "got"}, nil, "")
+		client, err := operator.New(flags(y.mayOnly(t, "getter", "get"), "", ""))
+		is.NoErr(err)
+		hosts, err := client.List(t.Context(), ports.Selection{Names: []string{"got", "missing", "got"}})
+		is.True(errors.Is(err, ports.ErrNotFound))
+		is.True(strings.Contains(err.Error(), "default/missing"))
+		is.Equal(len(hosts), 1)
+		_, err = client.List(t.Context(), ports.Selection{Labels: "a=b"})
+		is.True(errors.Is(err, ports.ErrDenied))
+	})
 	t.Run("outage", func(t *testing.T) {
 		is := is.New(t)
 		y := yard{cluster: cluster, namespace: "default"}
