@@ -57,7 +57,7 @@ func TestPluginsProtocol(t *testing.T) {
 	st.waitReady()
 	h := st.await("it is told", func(h host) bool { return h.Status.OSVersion.Outcome == "Applied" })
 	st.equal("the version", h.Status.OSVersion.Booted.Version, "hello, world")
-	text, err := os.ReadFile(filepath.Join(st.process.WorkDir(), "plugins", "motd", "motd"))
+	text, err := os.ReadFile(filepath.Join(st.process.WorkDir(), "plugins", "motd", "message"))
 	st.equal("the message of the day", fmt.Sprint(string(text), err), "hello, world\n<nil>")
 
 	// A mistyped field is told without the plugin.
