@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +39,12 @@ func testCommand() *cli.Command {
 				var err error
 				if test.document, err = os.ReadFile(file); err != nil {
 					return fmt.Errorf("reading the request: %w", err)
+				}
+				// What no cluster could hand on is no test of the plugin.
+				var whole map[string]any
+				if err := json.Unmarshal(test.document, &whole); err != nil || whole == nil {
+					return cli.Exit(fmt.Sprintf("reading the request: %s does not hold an osVersionManagement as one JSON object, such as "+
+						`{"packages":{"install":["curl"]}}`, file), 2)
 				}
 			}
 			return test.run(c.Context)

@@ -44,6 +44,18 @@ func TestBuiltinsConform(t *testing.T) {
 	}
 }
 
+// TestRequestThatIsNoJSON is told as what it is, and not as a fault of the plugin.
+func TestRequestThatIsNoJSON(t *testing.T) {
+	is := is.New(t)
+	file := filepath.Join(t.TempDir(), "request.yaml")
+	for _, document := range []string{"", "packages: {}", `["a list"]`, "null", `{"a":1}{`} {
+		is.NoErr(os.WriteFile(file, []byte(document), 0o600))
+		out, err := run(t, "", "test", "--request", file, "dummy")
+		is.True(err != nil && strings.Contains(err.Error(), file+" does not hold an osVersionManagement as one JSON object"))
+		is.True(!strings.Contains(out, "FAILED"))
+	}
+}
+
 // TestConformanceOfOthers shows that each promise is looked at: a plugin that breaks one fails there.
 func TestConformanceOfOthers(t *testing.T) {
 	is := is.New(t)
