@@ -36,7 +36,7 @@ func (c *Client) Ask(ctx context.Context, of ports.Target, change ports.Change) 
 	if err := patch.Do(ctx).Into(object); err != nil {
 		return ports.Target{}, failure(doing, err)
 	}
-	return k.target(object, false), nil
+	return k.target(object), nil
 }
 
 // patchOf merges an image or a renewal into an object, and replaces a document as a whole.

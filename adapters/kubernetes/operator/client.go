@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
@@ -35,6 +36,7 @@ const (
 type Client struct {
 	namespace string
 	objects   rest.Interface // of our own group
+	wholes    rest.Interface // the same objects, as the API server sends them
 	config    *rest.Config
 }
 
@@ -63,7 +65,20 @@ func New(flags *genericclioptions.ConfigFlags) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the cluster: %w", err)
 	}
-	return &Client{namespace: namespace, objects: objects, config: config}, nil
+	untyped := dynamic.ConfigFor(ours)
+	wholes, err := rest.RESTClientFor(untyped)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the cluster: %w", err)
+	}
+	return &Client{namespace: namespace, objects: objects, wholes: wholes, config: config}, nil
+}
+
+// source is where what is selected is read, and as which kind.
+func (c *Client) source(selection ports.Selection) (rest.Interface, kind) {
+	if selection.Objects {
+		return c.wholes, whole(kindOf(selection.Kind))
+	}
+	return c.objects, kindOf(selection.Kind)
 }
 
 // List returns what is selected.
@@ -72,7 +87,8 @@ func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.T
 	if named && len(selection.Names) == 1 {
 		return c.each(ctx, selection)
 	}
-	k, doing := kindOf(selection.Kind), fmt.Sprintf("listing the %ss", cmp.Or(selection.Kind, core.KindHost))
+	doing := fmt.Sprintf("listing the %ss", cmp.Or(selection.Kind, core.KindHost))
+	from, k := c.source(selection)
 	options, err := optionsOf(selection)
 	if err != nil {
 		return nil, &answer{doing: doing, kind: ports.ErrDenied, err: err}
@@ -80,7 +96,7 @@ func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.T
 	var targets []ports.Target
 	for options.Limit = chunk; ; {
 		list := k.list()
-		err := c.listOnce(ctx, k, selection, options, list)
+		err := c.listOnce(ctx, from.Get().Resource(k.resource), selection, options, list)
 		switch {
 		case apierrors.IsForbidden(err) && named:
 			return c.each(ctx, selection) // Who may not list may still get what is named.
@@ -89,7 +105,7 @@ func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.T
 		}
 		for _, object := range k.items(list) {
 			if len(selection.Names) == 0 || slices.Contains(selection.Names, object.GetName()) {
-				targets = append(targets, k.target(object, selection.Objects))
+				targets = append(targets, k.target(object))
 			}
 		}
 		if options.Continue = list.GetContinue(); options.Continue == "" {
@@ -144,10 +160,10 @@ func (c *Client) reading(selection ports.Selection, name string) string {
 	return fmt.Sprintf("reading %s %s/%s", cmp.Or(selection.Kind, core.KindHost), c.namespace, name)
 }
 
-func (c *Client) listOnce(ctx context.Context, k kind, selection ports.Selection, options metav1.ListOptions, into runtime.Object) error {
+func (c *Client) listOnce(ctx context.Context, request *rest.Request, selection ports.Selection, options metav1.ListOptions, into runtime.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return c.objects.Get().Resource(k.resource).NamespaceIfScoped(c.namespace, !selection.Everywhere).
+	return request.NamespaceIfScoped(c.namespace, !selection.Everywhere).
 		VersionedParams(&options, metav1.ParameterCodec).Do(ctx).Into(into)
 }
 
@@ -169,12 +185,12 @@ func optionsOf(selection ports.Selection) (metav1.ListOptions, error) {
 func (c *Client) get(ctx context.Context, selection ports.Selection, name string) (ports.Target, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	k := kindOf(selection.Kind)
+	from, k := c.source(selection)
 	object := k.object()
-	if err := c.objects.Get().Namespace(c.namespace).Resource(k.resource).Name(name).Do(ctx).Into(object); err != nil {
+	if err := from.Get().Namespace(c.namespace).Resource(k.resource).Name(name).Do(ctx).Into(object); err != nil {
 		return ports.Target{}, failure(c.reading(selection, name), err)
 	}
-	return k.target(object, selection.Objects), nil
+	return k.target(object), nil
 }
 
 // failure says in our own words what an answer of the API server means.

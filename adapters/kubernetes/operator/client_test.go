@@ -86,6 +86,45 @@ func TestOperatorOnRealCluster(t *testing.T) {
 		_, err = client.List(t.Context(), ports.Selection{Labels: "a=b"})
 		is.True(errors.Is(err, ports.ErrDenied))
 	})
+	t.Run("objects as they were sent", func(t *testing.T) {
+		y := yard{cluster: cluster, namespace: "default"}
+		// An object without a status, with a field that only a later version of the program knows.
+		y.kubectl(t, "", "patch", "crd", "elementalhosts.infrastructure.cluster.x-k8s.io", "--type=json", "-p",
+			`[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/later","value":{"type":"string"}}]`)
+		until(t, func() bool {
+			y.kubectl(t, `{"apiVersion":"`+v1beta1.GroupVersion.String()+`","kind":"ElementalHost","metadata":{"name":"sent","namespace":"default"},"spec":{"later":"x"}}`, "apply")
+			return y.kubectl(t, "", "get", "elementalhost", "sent", "-n", "default", "-o", "jsonpath={.spec.later}") == "x"
+		})
+		sent := y.kubectl(t, "", "get", "elementalhost", "sent", "-n", "default", "-o", "json")
+		client, err := operator.New(flags(cluster.AdminKubeconfig(), "", ""))
+		is.New(t).NoErr(err)
+		same := func(t *testing.T, h ports.Target) {
+			t.Helper()
+			var ours, theirs any
+			is := is.New(t)
+			is.NoErr(errors.Join(json.Unmarshal(h.Object, &ours), json.Unmarshal([]byte(sent), &theirs)))
+			is.Equal(ours, theirs)
+		}
+		for name, selection := range map[string]ports.Selection{
+			"one": {Names: []string{"sent"}, Objects: true}, "listed": {Fields: "metadata.name=sent", Objects: true},
+		} {
+			t.Run(name, func(t *testing.T) {
+				is := is.New(t)
+				hosts, err := client.List(t.Context(), selection)
+				is.NoErr(err)
+				is.Equal(len(hosts), 1)
+				same(t, hosts[0])
+			})
+		}
+		t.Run("followed", func(t *testing.T) {
+			sights := 0
+			is.New(t).NoErr(client.Follow(t.Context(), ports.Selection{Names: []string{"sent"}, Objects: true}, func(h ports.Target) bool {
+				same(t, h)
+				sights++
+				return sights < 2 // The first comes from a list, the second from the watch.
+			}))
+		})
+	})
 	t.Run("outage", func(t *testing.T) {
 		is := is.New(t)
 		y := yard{cluster: cluster, namespace: "default"}
@@ -148,13 +187,21 @@ func (y yard) mayOnly(t *testing.T, user, verbs string) string {
 	client, err := operator.New(flags(kubeconfig, "", ""))
 	is.New(t).NoErr(err)
 	// Who may what takes a moment to be known.
-	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); {
-		if _, err := client.List(t.Context(), ports.Selection{Names: []string{"nobody"}}); !errors.Is(err, ports.ErrDenied) {
-			return kubeconfig
+	until(t, func() bool {
+		_, err := client.List(t.Context(), ports.Selection{Names: []string{"nobody"}})
+		return !errors.Is(err, ports.ErrDenied)
+	})
+	return kubeconfig
+}
+
+// until tries something until it is so.
+func until(t *testing.T, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); {
+		if time.Now().After(end) {
+			t.Fatal("it did not come to be so in time")
 		}
 	}
-	t.Fatalf("%s may not read hosts", user)
-	return ""
 }
 
 func (y yard) Put(t *testing.T, target ports.Target, labels map[string]string, document string) {

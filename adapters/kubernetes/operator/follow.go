@@ -39,8 +39,9 @@ func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen fun
 	}
 	watching, enough := context.WithCancelCause(ctx)
 	defer enough(nil)
+	from, k := c.source(selection)
 	sight := &sight{
-		kind: kindOf(selection.Kind), of: selection, seen: seen, enough: func() { enough(errSeen) },
+		kind: k, of: selection, seen: seen, enough: func() { enough(errSeen) },
 		shown: map[cache.ObjectName]string{},
 	}
 	for _, t := range targets {
@@ -55,7 +56,7 @@ func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen fun
 	if selection.Everywhere {
 		namespace = metav1.NamespaceAll
 	}
-	some := cache.NewFilteredListWatchFromClient(c.objects, sight.kind.resource, namespace, func(o *metav1.ListOptions) {
+	some := cache.NewFilteredListWatchFromClient(from, sight.kind.resource, namespace, func(o *metav1.ListOptions) {
 		o.LabelSelector, o.FieldSelector = options.LabelSelector, options.FieldSelector
 	})
 	some.WatchFuncWithContext = untilDenied(some.WatchFuncWithContext, func(err error) {
@@ -131,7 +132,7 @@ func (s *sight) Add(item any) error {
 		return fmt.Errorf("following the cluster's %s: it sent a %T", s.kind.resource, item)
 	}
 	if len(s.of.Names) == 0 || slices.Contains(s.of.Names, o.GetName()) {
-		s.show(s.kind.target(o, s.of.Objects), o.GetResourceVersion())
+		s.show(s.kind.target(o), o.GetResourceVersion())
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
@@ -30,7 +31,7 @@ type kind struct {
 	object   func() object
 	list     func() list
 	items    func(list) []object
-	target   func(o object, whole bool) ports.Target
+	target   func(o object) ports.Target
 }
 
 func kindOf(k core.Kind) kind {
@@ -64,8 +65,40 @@ func kindOf(k core.Kind) kind {
 	}
 }
 
+// whole is a kind whose objects are kept as the API server sent them, with what is not known here, but without the
+// bookkeeping of their fields' managers, as kubectl shows them.
+func whole(k kind) kind {
+	typed, target := k.object, k.target
+	k.object = func() object { return &unstructured.Unstructured{} }
+	k.list = func() list { return &unstructured.UnstructuredList{} }
+	k.items = func(l list) (all []object) {
+		items := l.(*unstructured.UnstructuredList).Items
+		for i := range items {
+			all = append(all, &items[i])
+		}
+		return all
+	}
+	k.target = func(o object) ports.Target {
+		sent := o.(*unstructured.Unstructured)
+		sent.SetManagedFields(nil)
+		known := typed()
+		text, err := json.Marshal(sent)
+		if err == nil {
+			err = json.Unmarshal(text, known)
+		}
+		if err != nil { // It is no object of this kind, and is shown all the same.
+			known.SetNamespace(sent.GetNamespace())
+			known.SetName(sent.GetName())
+		}
+		t := target(known)
+		t.Object = text
+		return t
+	}
+	return k
+}
+
 // hostOf says in our own words what a host's object shows.
-func hostOf(o object, whole bool) ports.Target {
+func hostOf(o object) ports.Target {
 	host := o.(*v1beta1.ElementalHost)
 	t := targetOf(o, core.KindHost, host.Spec.OSVersionManagement, host.Status.OSVersion, host.Status.Conditions)
 	t.Machine = host.Labels[v1beta1.LabelElementalMachineName]
@@ -86,34 +119,17 @@ func hostOf(o object, whole bool) ports.Target {
 			t.Schema = []byte(s.PluginSchema)
 		}
 	}
-	if whole {
-		t.Object = textOf(host, kindOf(core.KindHost).name)
-	}
 	return t
 }
 
 // machineOf says in our own words what a machine's object shows.
-func machineOf(o object, whole bool) ports.Target {
+func machineOf(o object) ports.Target {
 	machine := o.(*v1beta1.ElementalMachine)
 	t := targetOf(o, core.KindMachine, machine.Spec.OSVersionManagement, machine.Status.OSVersion, machine.Status.Conditions)
 	if ref := machine.Spec.HostRef; ref != nil {
 		t.Host = ref.Name
 	}
-	if whole {
-		t.Object = textOf(machine, kindOf(core.KindMachine).name)
-	}
 	return t
-}
-
-// textOf writes an object as kubectl shows it: with its kind, and without the bookkeeping of its fields' managers.
-func textOf(o object, name string) []byte {
-	o.SetManagedFields(nil)
-	o.GetObjectKind().SetGroupVersionKind(v1beta1.GroupVersion.WithKind(name))
-	text, err := json.Marshal(o)
-	if err != nil {
-		return nil // What came out of JSON goes back into it, but for a document that is none.
-	}
-	return text
 }
 
 // targetOf is what hosts and machines have in common.
