@@ -32,7 +32,7 @@ const (
 	chunk          = 500 // objects of one answer to a list, as kubectl has it
 )
 
-// Client implements ports.Operator.
+// Client implements ports.Operator and ports.Gatekeeper.
 type Client struct {
 	namespace string
 	objects   rest.Interface // of our own group

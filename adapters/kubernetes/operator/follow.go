@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,33 +38,58 @@ func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen fun
 	if err != nil {
 		return err
 	}
+	k := kindOf(selection.Kind)
+	return c.follow(ctx, following{
+		doing:    fmt.Sprintf("following the %ss", cmp.Or(selection.Kind, core.KindHost)),
+		resource: k.resource, object: k.object, everywhere: selection.Everywhere, options: options,
+		begin: func(s *sight) {
+			for _, t := range targets {
+				s.show(cache.NewObjectName(t.Namespace, t.Name), "", func() bool { return seen(t) })
+			}
+		},
+		means: func(name string) bool { return len(selection.Names) == 0 || slices.Contains(selection.Names, name) },
+		seen:  func(o object) bool { return seen(k.target(o, selection.Objects)) },
+		gone: func(namespace, name string) bool {
+			return seen(ports.Target{Namespace: namespace, Name: name, Standing: core.Standing{Kind: selection.Kind, Gone: true}})
+		},
+	})
+}
+
+// following is what is followed, and who looks.
+type following struct {
+	doing      string // for an error
+	resource   string
+	object     func() object
+	everywhere bool
+	options    metav1.ListOptions
+	begin      func(*sight)           // shows what is there already
+	means      func(name string) bool // an object of that name is meant
+	seen       func(object) bool      // false: enough was seen
+	gone       func(namespace, name string) bool
+}
+
+func (c *Client) follow(ctx context.Context, f following) error {
 	watching, enough := context.WithCancelCause(ctx)
 	defer enough(nil)
-	from, k := c.source(selection)
-	sight := &sight{
-		kind: k, of: selection, seen: seen, enough: func() { enough(errSeen) },
-		shown: map[cache.ObjectName]string{},
-	}
-	for _, t := range targets {
-		sight.show(t, "")
-	}
-	if sight.ended {
+	sight := &sight{following: f, enough: func() { enough(errSeen) }, shown: map[cache.ObjectName]string{}}
+	if f.begin(sight); sight.ended {
 		return nil
 	}
 	// What the reflector logs of a cluster that is away is for programs that run for ever.
 	quiet := klog.NewContext(watching, logr.Discard())
 	namespace := c.namespace
-	if selection.Everywhere {
+	if f.everywhere {
 		namespace = metav1.NamespaceAll
 	}
-	some := cache.NewFilteredListWatchFromClient(from, sight.kind.resource, namespace, func(o *metav1.ListOptions) {
-		o.LabelSelector, o.FieldSelector = options.LabelSelector, options.FieldSelector
+	some := cache.NewFilteredListWatchFromClient(c.objects, f.resource, namespace, func(o *metav1.ListOptions) {
+		o.LabelSelector, o.FieldSelector = f.options.LabelSelector, f.options.FieldSelector
 	})
 	some.WatchFuncWithContext = untilDenied(some.WatchFuncWithContext, func(err error) {
-		enough(failure("watching "+sight.kind.resource, err))
+		enough(failure("watching "+f.resource, err))
 	})
-	cache.NewReflectorWithOptions(some, sight.kind.object(), sight, cache.ReflectorOptions{
-		Name: sight.kind.resource, MinWatchTimeout: 10 * time.Minute,
+	some.WatchFuncWithContext = untilDenied(some.WatchFuncWithContext, func(err error) { enough(failure(f.doing, err)) })
+	cache.NewReflectorWithOptions(some, f.object(), sight, cache.ReflectorOptions{
+		Name: f.resource, MinWatchTimeout: 10 * time.Minute,
 	}).RunWithContext(quiet)
 	switch cause := context.Cause(watching); {
 	case errors.Is(cause, errSeen):
@@ -95,9 +121,7 @@ func untilDenied(watch cache.WatchFuncWithContext, denied func(error)) cache.Wat
 
 // sight is a store that shows each version of each object, and keeps nothing but their names and versions.
 type sight struct {
-	kind   kind
-	of     ports.Selection
-	seen   func(ports.Target) bool
+	following
 	enough func()
 
 	mutex sync.Mutex
@@ -106,20 +130,18 @@ type sight struct {
 }
 
 // show shows an object, unless this very version of it was shown before.
-func (s *sight) show(t ports.Target, version string) {
+func (s *sight) show(name cache.ObjectName, version string, show func() bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	name := cache.NewObjectName(t.Namespace, t.Name)
-	before, known := s.shown[name]
-	switch {
-	case t.Gone && version == "": // It is not merely being deleted.
-		delete(s.shown, name)
-	case known && before == version && version != "":
+	if before, known := s.shown[name]; known && before == version && version != "" {
 		return
-	default:
-		s.shown[name] = version
 	}
-	if !s.ended && !s.seen(t) {
+	s.shown[name] = version
+	s.tell(show)
+}
+
+func (s *sight) tell(show func() bool) {
+	if !s.ended && !show() {
 		s.ended = true
 		s.enough()
 	}
@@ -129,10 +151,10 @@ func (s *sight) show(t ports.Target, version string) {
 func (s *sight) Add(item any) error {
 	o, ok := item.(object)
 	if !ok {
-		return fmt.Errorf("following the cluster's %s: it sent a %T", s.kind.resource, item)
+		return fmt.Errorf("following the cluster's %s: it sent a %T", s.resource, item)
 	}
-	if len(s.of.Names) == 0 || slices.Contains(s.of.Names, o.GetName()) {
-		s.show(s.kind.target(o), o.GetResourceVersion())
+	if s.means(o.GetName()) {
+		s.show(cache.MetaObjectToName(o), o.GetResourceVersion(), func() bool { return s.seen(o) })
 	}
 	return nil
 }
@@ -144,16 +166,20 @@ func (s *sight) Update(item any) error { return s.Add(item) }
 func (s *sight) Delete(item any) error {
 	name, err := cache.DeletionHandlingObjectToName(item)
 	if err != nil {
-		return fmt.Errorf("following the cluster's %s: %w", s.kind.resource, err)
+		return fmt.Errorf("following the cluster's %s: %w", s.resource, err)
 	}
-	s.gone(name)
+	s.lose(name)
 	return nil
 }
 
-func (s *sight) gone(name cache.ObjectName) {
-	if len(s.of.Names) == 0 || slices.Contains(s.of.Names, name.Name) {
-		s.show(ports.Target{Namespace: name.Namespace, Name: name.Name, Standing: core.Standing{Kind: s.of.Kind, Gone: true}}, "")
+func (s *sight) lose(name cache.ObjectName) {
+	if !s.means(name.Name) {
+		return
 	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	delete(s.shown, name)
+	s.tell(func() bool { return s.gone(name.Namespace, name.Name) })
 }
 
 // Replace shows the objects as a new list has them, and that those are gone that it has not.
@@ -162,7 +188,7 @@ func (s *sight) Replace(items []any, _ string) error {
 	for _, item := range items {
 		name, err := cache.ObjectToName(item)
 		if err != nil {
-			return fmt.Errorf("following the cluster's %s: %w", s.kind.resource, err)
+			return fmt.Errorf("following the cluster's %s: %w", s.resource, err)
 		}
 		there[name] = true
 		if err := s.Add(item); err != nil {
@@ -178,7 +204,7 @@ func (s *sight) Replace(items []any, _ string) error {
 	}
 	s.mutex.Unlock()
 	for _, name := range lost {
-		s.gone(name)
+		s.lose(name)
 	}
 	return nil
 }

@@ -146,15 +146,19 @@ func targetOf(o object, kind core.Kind, asked *runtime.RawExtension, status *v1b
 		t.Asked, t.Requested = asked.Raw, hash
 	}
 	for _, c := range conditions {
-		t.Conditions = append(t.Conditions, core.Condition{
-			Type: c.Type, Status: core.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, Generation: c.ObservedGeneration,
-		})
+		t.Conditions = append(t.Conditions, conditionOf(c))
 	}
 	if status != nil {
 		t.OSVersion = osVersionOf(status)
 		t.Outcome, t.Armed, t.Again = t.OSVersion.Outcome, t.OSVersion.Armed, !t.OSVersion.Next.IsZero()
 	}
 	return t
+}
+
+func conditionOf(c metav1.Condition) core.Condition {
+	return core.Condition{
+		Type: c.Type, Status: core.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, Generation: c.ObservedGeneration,
+	}
 }
 
 func osVersionOf(status *v1beta1.OSVersionStatus) ports.OSVersionStatus {
