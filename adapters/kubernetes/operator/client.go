@@ -88,7 +88,7 @@ func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.T
 		return c.each(ctx, selection)
 	}
 	doing := fmt.Sprintf("listing the %ss", cmp.Or(selection.Kind, core.KindHost))
-	from, k := c.source(selection)
+	_, k := c.source(selection)
 	options, err := optionsOf(selection)
 	if err != nil {
 		return nil, &answer{doing: doing, kind: ports.ErrDenied, err: err}
@@ -96,7 +96,7 @@ func (c *Client) List(ctx context.Context, selection ports.Selection) ([]ports.T
 	var targets []ports.Target
 	for options.Limit = chunk; ; {
 		list := k.list()
-		err := c.listOnce(ctx, from.Get().Resource(k.resource), selection, options, list)
+		err := c.listOnce(ctx, k, selection, options, list)
 		switch {
 		case apierrors.IsForbidden(err) && named:
 			return c.each(ctx, selection) // Who may not list may still get what is named.
@@ -160,10 +160,11 @@ func (c *Client) reading(selection ports.Selection, name string) string {
 	return fmt.Sprintf("reading %s %s/%s", cmp.Or(selection.Kind, core.KindHost), c.namespace, name)
 }
 
-func (c *Client) listOnce(ctx context.Context, request *rest.Request, selection ports.Selection, options metav1.ListOptions, into runtime.Object) error {
+func (c *Client) listOnce(ctx context.Context, k kind, selection ports.Selection, options metav1.ListOptions, into runtime.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return request.NamespaceIfScoped(c.namespace, !selection.Everywhere).
+	from, _ := c.source(selection)
+	return from.Get().Resource(k.resource).NamespaceIfScoped(c.namespace, !selection.Everywhere).
 		VersionedParams(&options, metav1.ParameterCodec).Do(ctx).Into(into)
 }
 
