@@ -31,6 +31,7 @@ type sight struct {
 	active    *snapshot // what the boot loader starts next; nil: the toolkit names none
 	running   *snapshot // nil: none of them, or not known
 	pending   bool      // the active snapshot was made in this boot, and has not been started
+	unsure    bool      // nobody knows whether it was
 }
 
 func (p *Plugin) look(ctx context.Context) (sight, error) {
@@ -52,7 +53,7 @@ func (p *Plugin) look(ctx context.Context) (sight, error) {
 	if now.running, err = p.running(now); err != nil {
 		return now, err
 	}
-	now.pending, err = p.pending(now)
+	now.pending, now.unsure, err = p.pending(now)
 	return now, err
 }
 
@@ -101,25 +102,28 @@ func (p *Plugin) running(now sight) (*snapshot, error) {
 }
 
 // pending says whether the active snapshot was made since the host was started. Of one that this plugin knows nothing
-// of, its date tells.
-func (p *Plugin) pending(now sight) (bool, error) {
+// of, its date tells. One that is no date, or lies in the future, tells nothing: a host that restarted for it would be
+// as wise as before, and restart again.
+func (p *Plugin) pending(now sight) (pending, unsure bool, err error) {
 	switch {
 	case now.active == nil:
-		return false, nil
+		return false, false, nil
 	case now.memory.Boot == now.boot:
-		return now.active.number != now.memory.Before, nil
+		return now.active.number != now.memory.Before, false, nil
 	case now.memory.After == now.active.number:
-		return false, nil
+		return false, false, nil
+	case now.memory.Boot != "" && now.memory.Request == now.active.Labels[correlation] && now.memory.Before != now.active.number:
+		return false, false, nil // It was whole when the upgrade was cut off, in an earlier boot.
 	}
 	began, err := p.config.Began()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	made, err := time.Parse(time.RFC3339, now.active.Date)
-	if err != nil {
-		return true, nil // One restart more makes it certain.
+	if err != nil || made.After(time.Now()) {
+		return false, true, nil
 	}
-	return made.After(began), nil
+	return made.After(began), false, nil
 }
 
 func newest(all map[int]*snapshot, which func(*snapshot) bool) *snapshot {
@@ -163,6 +167,9 @@ func (now sight) view(hash string) core.View {
 		v.Detail = now.aside()
 	case now.interrupted():
 		v.Detail = "the last upgrade did not come to its end, and nobody knows what the next restart would start"
+	case now.unsure && now.mode == modeActive:
+		v.Detail = fmt.Sprintf("nobody knows whether %s was started: what was staged is forgotten, and its date %q tells nothing by this host's clock",
+			now.active.version(), now.active.Date)
 	case now.pending:
 		v.Verdict, v.NeedsRestart, v.Staged = core.VerdictStaged, true, now.active.version()
 	case now.mode == modeActive:

@@ -250,7 +250,7 @@ func TestKilledAtTheEnd(t *testing.T) {
 	request := b.request("v2")
 	b.killed("late", request)
 	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged) // It is whole, and does not run.
-	b.booted = time.Now().Add(time.Hour)
+	b.booted = time.Now().Add(-time.Hour)                      // The host's clock goes wrong, and does not matter.
 	b.restart(modeActive)
 	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
 }
@@ -264,8 +264,17 @@ func TestLostMemory(t *testing.T) {
 	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged) // The snapshot is younger than this boot.
 	b.booted = time.Now().Add(time.Hour)
 	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
-	b.write("snapshots/2", "            labels:\n                correlationID: "+request.Hash+"\n            date: yesterday\n")
-	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged) // Nobody knows, and a restart makes it certain.
+	// What no restart makes certain asks for none: it is staged anew.
+	for _, date := range []string{"yesterday", time.Now().Add(time.Hour).Format(time.RFC3339)} {
+		b.write("snapshots/2", "            labels:\n                correlationID: "+request.Hash+"\n            date: \""+date+"\"\n")
+		view := b.observe(request)
+		b.is.Equal(view.Verdict, core.VerdictOutdated)
+		b.is.True(strings.Contains(view.Detail, date))
+	}
+	b.is.NoErr(b.stage(request))
+	b.is.Equal(b.observe(request).Verdict, core.VerdictStaged)
+	b.restart(modeActive)
+	b.is.Equal(b.observe(request).Verdict, core.VerdictSatisfied)
 }
 
 func TestState(t *testing.T) {
