@@ -26,6 +26,7 @@ type bench struct {
 	cluster  client.WithWatch // as the administrator, with connections that are kept
 	idleFor  time.Duration
 	idler    *idler
+	joined   *joiner
 	scaled   bool
 	cleanups []func()
 }
@@ -36,16 +37,17 @@ const (
 	patchNamespace   = "bench-patch"
 	upgradeNamespace = "bench-upgrade"
 	scaleNamespace   = "bench-scale"
+	joiningNamespace = "bench-joining"
 )
 
-// auditPolicy logs the requests of one namespace's service accounts, so that all others cost what they always
+// auditPolicy logs the requests of two namespaces' service accounts, so that all others cost what they always
 // cost.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
-  userGroups: ["system:serviceaccounts:` + idleNamespace + `"]
+  userGroups: ["system:serviceaccounts:` + idleNamespace + `", "system:serviceaccounts:` + joiningNamespace + `"]
 - level: None
 `
 

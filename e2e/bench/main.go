@@ -27,11 +27,13 @@ type part struct {
 // controller of one host comes before there are more.
 func parts() []part {
 	idle := []string{"agent_cpu_s_per_hour", "idle_requests_per_minute"}
+	joining := []string{"join_ready_p50_s", "join_requests", "join_200_s", "joined_requests_per_hour"}
 	return []part{
 		{"binary", "size of the program", []string{"binary_mib"}, (*bench).takeBinary},
 		{"idle", "what an idle agent costs", idle, (*bench).beginIdle},
 		{"memory", "memory of an idle agent", []string{"agent_rss_mib", "agent_anon_mib"}, (*bench).takeMemory},
 		{"one-host", "a controller of one host", []string{"controller_rss_mib_1_host"}, (*bench).takeOneHost},
+		{"joining", "hosts that join by themselves", joining, (*bench).takeJoining},
 		{"patch", "from a patch to the plugin", []string{
 			"patch_to_plugin_p50_ms", "patch_to_plugin_p99_ms", "patch_to_observe_p50_ms", "patch_to_ready_no_restart_p50_ms",
 			"patch_answer_p50_ms", "agent_after_patches_rss_mib",
@@ -42,6 +44,7 @@ func parts() []part {
 		}, (*bench).takeController},
 		{"deploy", "the image plugin beside umoci and skopeo", []string{"deploy_cold_s", "deploy_one_layer_s"}, (*bench).takeDeployments},
 		{"idle", "", idle, (*bench).endIdle},
+		{"joining", "", joining, (*bench).endJoining},
 		{"outage", "the controller after an outage of the API server", []string{"outage_recovery_s"}, (*bench).takeOutages},
 	}
 }
