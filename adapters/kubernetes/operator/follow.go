@@ -38,9 +38,10 @@ func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen fun
 	if err != nil {
 		return err
 	}
-	k := kindOf(selection.Kind)
+	_, k := c.source(selection)
 	return c.follow(ctx, following{
 		doing:    fmt.Sprintf("following the %ss", cmp.Or(selection.Kind, core.KindHost)),
+		whole:    selection.Objects,
 		resource: k.resource, object: k.object, everywhere: selection.Everywhere, options: options,
 		begin: func(s *sight) {
 			for _, t := range targets {
@@ -48,7 +49,7 @@ func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen fun
 			}
 		},
 		means: func(name string) bool { return len(selection.Names) == 0 || slices.Contains(selection.Names, name) },
-		seen:  func(o object) bool { return seen(k.target(o, selection.Objects)) },
+		seen:  func(o object) bool { return seen(k.target(o)) },
 		gone: func(namespace, name string) bool {
 			return seen(ports.Target{Namespace: namespace, Name: name, Standing: core.Standing{Kind: selection.Kind, Gone: true}})
 		},
@@ -58,6 +59,7 @@ func (c *Client) Follow(ctx context.Context, selection ports.Selection, seen fun
 // following is what is followed, and who looks.
 type following struct {
 	doing      string // for an error
+	whole      bool   // objects are wanted as the API server sends them
 	resource   string
 	object     func() object
 	everywhere bool
@@ -81,11 +83,12 @@ func (c *Client) follow(ctx context.Context, f following) error {
 	if f.everywhere {
 		namespace = metav1.NamespaceAll
 	}
-	some := cache.NewFilteredListWatchFromClient(c.objects, f.resource, namespace, func(o *metav1.ListOptions) {
+	from := c.objects
+	if f.whole {
+		from = c.wholes
+	}
+	some := cache.NewFilteredListWatchFromClient(from, f.resource, namespace, func(o *metav1.ListOptions) {
 		o.LabelSelector, o.FieldSelector = f.options.LabelSelector, f.options.FieldSelector
-	})
-	some.WatchFuncWithContext = untilDenied(some.WatchFuncWithContext, func(err error) {
-		enough(failure("watching "+f.resource, err))
 	})
 	some.WatchFuncWithContext = untilDenied(some.WatchFuncWithContext, func(err error) { enough(failure(f.doing, err)) })
 	cache.NewReflectorWithOptions(some, f.object(), sight, cache.ReflectorOptions{
