@@ -38,12 +38,15 @@ func describeCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.
 }
 
 func describeHost(c *cli.Context, w world) error {
-	words := c.Args().Slice()
+	names, err := namesOf(core.KindHost, c.Args().Slice())
+	if err != nil {
+		return usage(c, err)
+	}
 	operator, err := w.connect()
 	if err != nil {
 		return err
 	}
-	return describe(c.Context, w, operator, words[0])
+	return describe(c.Context, w, operator, names[0])
 }
 
 // describe writes the page of one host. Who may read the host and not its events still gets the page.

@@ -77,7 +77,10 @@ func viewOf(c *cli.Context, names []string) (view, error) {
 }
 
 func showHosts(c *cli.Context, w world) error {
-	names := c.Args().Slice()
+	names, err := namesOf(core.KindHost, c.Args().Slice())
+	if err != nil {
+		return usage(c, err)
+	}
 	v, err := viewOf(c, names)
 	if err != nil {
 		return usage(c, err)

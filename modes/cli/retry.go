@@ -52,9 +52,11 @@ func retryStatuses() []manual.Status {
 }
 
 func retryHosts(c *cli.Context, w world) error {
-	names := c.Args().Slice()
+	names, err := namesOf(core.KindHost, c.Args().Slice())
 	labels := c.String("selector")
 	switch {
+	case err != nil:
+		return usage(c, err)
 	case len(names) == 0 && labels == "":
 		return usage(c, errors.New("elemental retry needs to know which hosts: name them, or select them by --selector"))
 	case len(names) > 0 && labels != "":

@@ -95,13 +95,16 @@ func upgradeKind(kind core.Kind, clusterFlags []cli.Flag, of func(*cli.Context) 
 
 // upgradeOf reads what was typed.
 func upgradeOf(c *cli.Context, w world, kind core.Kind) (*upgrade, error) {
-	names := c.Args().Slice()
+	names, err := namesOf(kind, c.Args().Slice())
+	if err != nil {
+		return nil, usage(c, err)
+	}
 	u := &upgrade{
 		world: w, verdicts: verdicts{check: w.check}, whom: ports.Selection{Kind: kind, Names: names, Labels: c.String("selector")},
 		wait: c.Bool("wait") || c.IsSet("parallel"), parallel: c.Int("parallel"), keepGoing: c.Bool("keep-going"),
 		timeout: c.Duration("timeout"), unvalidated: !c.Bool("validate"), dry: fmt.Sprint(c.Generic("dry-run")) == "server",
 	}
-	ways, err := 0, error(nil)
+	ways := 0
 	for _, given := range []bool{len(names) > 0, c.IsSet("selector"), c.Bool("all")} {
 		if given {
 			ways++
@@ -114,8 +117,6 @@ func upgradeOf(c *cli.Context, w world, kind core.Kind) (*upgrade, error) {
 		err = fmt.Errorf("say which %ss to ask: by their names, by --selector, or by --all", kind)
 	case ways > 1:
 		err = fmt.Errorf("say in one way which %ss to ask: by their names, by --selector, or by --all", kind)
-	case slices.Contains(names, ""):
-		err = fmt.Errorf("the name of a %s is empty", kind)
 	case c.IsSet("selector") && strings.TrimSpace(u.whom.Labels) == "":
 		err = errors.New("--selector is empty, which would be all: say --all if that is meant")
 	case u.timeout <= 0:
