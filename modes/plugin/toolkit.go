@@ -14,6 +14,9 @@ import (
 // toolkitPath is where a host says how to drive its elemental-toolkit. Nothing remote changes it.
 const toolkitPath = "/etc/elemental/toolkit.yaml"
 
+// stagingTime is how long the plugin protocol lets a staging take as a whole.
+const stagingTime = 2 * time.Hour
+
 // toolkitConfig says how to drive the elemental-toolkit.
 type toolkitConfig struct {
 	// Command is the path of the toolkit's own command.
@@ -52,6 +55,8 @@ func (c toolkitConfig) check() error {
 		return fmt.Errorf("minFreeMiB is %d: it must be at most %d", c.MinFreeMiB, 1<<30)
 	case c.Timeout <= 0:
 		return fmt.Errorf("timeout is %s: it must be more than nothing, such as 90m", c.Timeout)
+	case c.Timeout >= stagingTime:
+		return fmt.Errorf("timeout is %s: it must be less than %s, which is all that a staging has", c.Timeout, stagingTime)
 	}
 	return nil
 }

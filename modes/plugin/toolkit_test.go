@@ -23,7 +23,7 @@ func TestReadToolkit(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(config, toolkitConfig{Command: "/opt/toolkit/elemental", StatePath: "/run/state", Timeout: time.Hour})
 
-	for _, text := range []string{"comand: /x", "command: x", "statePath: ''", "minFreeMiB: -1", "minFreeMiB: 99999999999", "timeout: 0s", "timeout: 1m\n---\na: 1"} {
+	for _, text := range []string{"comand: /x", "command: x", "statePath: ''", "minFreeMiB: -1", "minFreeMiB: 99999999999", "timeout: 0s", "timeout: 2h", "timeout: 1m\n---\na: 1"} {
 		is.NoErr(os.WriteFile(path, []byte(text), 0o600))
 		_, err := readToolkit(path, usual)
 		is.True(err != nil && strings.Contains(err.Error(), path))
