@@ -30,18 +30,39 @@ const (
 	requestsResource      = "elementalhostrequests"
 )
 
+// requestKind is how the cluster knows requests to join.
+func requestKind(objects bool) kind {
+	k := kind{
+		name: "ElementalHostRequest", resource: requestsResource,
+		object: func() object { return &v1beta1.ElementalHostRequest{} },
+		list:   func() list { return &v1beta1.ElementalHostRequestList{} },
+		items: func(l list) (all []object) {
+			items := l.(*v1beta1.ElementalHostRequestList).Items
+			for i := range items {
+				all = append(all, &items[i])
+			}
+			return all
+		},
+	}
+	if objects {
+		return whole(k)
+	}
+	return k
+}
+
 // Requests returns the requests to join.
 func (c *Client) Requests(ctx context.Context, selection ports.RequestSelection) ([]ports.JoinRequest, error) {
+	k := requestKind(selection.Objects)
 	var requests []ports.JoinRequest
 	for options := (metav1.ListOptions{Limit: chunk}); ; {
-		list := &v1beta1.ElementalHostRequestList{}
-		if err := c.listOnce(ctx, kind{resource: requestsResource}, ports.Selection{Everywhere: selection.Everywhere}, options, list); err != nil {
+		list := k.list()
+		if err := c.listOnce(ctx, k, ports.Selection{Everywhere: selection.Everywhere, Objects: selection.Objects}, options, list); err != nil {
 			return nil, failure("listing the requests to join", err)
 		}
-		for i := range list.Items {
-			requests = append(requests, requestOf(&list.Items[i], selection.Objects))
+		for _, o := range k.items(list) {
+			requests = append(requests, requestOf(o))
 		}
-		if options.Continue = list.Continue; options.Continue == "" {
+		if options.Continue = list.GetContinue(); options.Continue == "" {
 			break
 		}
 	}
@@ -57,28 +78,42 @@ func (c *Client) FollowRequests(ctx context.Context, selection ports.RequestSele
 	if err != nil {
 		return err
 	}
+	k := requestKind(selection.Objects)
 	return c.follow(ctx, following{
-		doing:    "following the requests to join",
-		resource: requestsResource, object: func() object { return &v1beta1.ElementalHostRequest{} }, everywhere: selection.Everywhere,
+		doing: "following the requests to join", whole: selection.Objects,
+		resource: k.resource, object: k.object, everywhere: selection.Everywhere,
 		begin: func(s *sight) {
 			for _, r := range requests {
 				s.show(cache.NewObjectName(r.Namespace, r.Name), "", func() bool { return seen(r) })
 			}
 		},
 		means: func(string) bool { return true },
-		seen:  func(o object) bool { return seen(requestOf(o.(*v1beta1.ElementalHostRequest), selection.Objects)) },
+		seen:  func(o object) bool { return seen(requestOf(o)) },
 		gone: func(namespace, name string) bool {
 			return seen(ports.JoinRequest{Namespace: namespace, Name: name, Gone: true})
 		},
 	})
 }
 
-// requestOf says in our own words what a request shows.
-func requestOf(asked *v1beta1.ElementalHostRequest, whole bool) ports.JoinRequest {
+// requestOf says in our own words what a request shows. One that is read as it was sent is kept as that.
+func requestOf(o object) ports.JoinRequest {
+	asked, typed := o.(*v1beta1.ElementalHostRequest)
+	var text []byte
+	if !typed {
+		o.SetManagedFields(nil)
+		asked = &v1beta1.ElementalHostRequest{}
+		var err error
+		if text, err = json.Marshal(o); err == nil {
+			err = json.Unmarshal(text, asked)
+		}
+		if err != nil { // It is no object of this kind, and is shown all the same.
+			asked.Namespace, asked.Name = o.GetNamespace(), o.GetName()
+		}
+	}
 	r := ports.JoinRequest{
 		Namespace: asked.Namespace, Name: asked.Name, UID: string(asked.UID), Created: asked.CreationTimestamp.Time,
 		Registration: asked.Spec.Registration, Hostname: asked.Spec.Hostname, Serial: asked.Spec.SerialNumber,
-		Replaces: asked.Status.Replaces, Host: asked.Status.HostName,
+		Replaces: asked.Status.Replaces, Host: asked.Status.HostName, Object: text,
 	}
 	for _, condition := range asked.Status.Conditions {
 		switch condition.Type {
@@ -90,9 +125,6 @@ func requestOf(asked *v1beta1.ElementalHostRequest, whole bool) ports.JoinReques
 				r.Ruling = core.RulingApproved
 			}
 		}
-	}
-	if whole {
-		r.Object = textOf(asked, "ElementalHostRequest")
 	}
 	return r
 }

@@ -132,17 +132,6 @@ func machineOf(o object) ports.Target {
 	return t
 }
 
-// textOf writes an object as kubectl shows it: with its kind, and without the bookkeeping of its fields' managers.
-func textOf(o object, name string) []byte {
-	o.SetManagedFields(nil)
-	o.GetObjectKind().SetGroupVersionKind(v1beta1.GroupVersion.WithKind(name))
-	text, err := json.Marshal(o)
-	if err != nil {
-		return nil // What came out of JSON goes back into it, but for a document that is none.
-	}
-	return text
-}
-
 // targetOf is what hosts and machines have in common.
 func targetOf(o object, kind core.Kind, asked *runtime.RawExtension, status *v1beta1.OSVersionStatus, conditions []metav1.Condition) ports.Target {
 	t := ports.Target{
