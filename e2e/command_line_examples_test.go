@@ -196,7 +196,7 @@ func (d *desk) command(ctx context.Context, shell, line string) (*exec.Cmd, *byt
 }
 
 func (d *desk) runs(t *testing.T, line string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	shell := "bash"
 	if strings.Contains(line, "completion zsh") {
@@ -225,7 +225,7 @@ func (d *desk) runsController(t *testing.T, line string) {
 	if _, after, given := strings.Cut(line, "--health-probe-bind-address "); given {
 		address, _, _ = strings.Cut(after, " ")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd, out := d.command(ctx, "bash", "exec "+line)
 	if err := cmd.Start(); err != nil {
