@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
-	"elemental/adapters/kubernetes/enrollment"
+	"elemental/adapters/kubernetes/enrollment" //nolint:depguard // A host's part in joining, two hundred times, without as many agents.
 	"elemental/e2e/hosts"
-	"elemental/ports"
+	"elemental/ports" //nolint:depguard // It is what the enrollment speaks.
 )
 
 const (

@@ -88,7 +88,7 @@ func (r *Registrar) try() (ports.Identity, string, <-chan struct{}) {
 // Keep waits until the host must do something.
 func (r *Registrar) Keep(ctx context.Context, _ func(reason, message string)) error {
 	for {
-		err, next := r.look()
+		next, err := r.look()
 		if err != nil {
 			return err
 		}
@@ -100,19 +100,19 @@ func (r *Registrar) Keep(ctx context.Context, _ func(reason, message string)) er
 	}
 }
 
-func (r *Registrar) look() (error, <-chan struct{}) { //nolint:revive // The channel is what follows no error.
+func (r *Registrar) look() (<-chan struct{}, error) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	switch {
 	case r.asked == 0:
-		return fmt.Errorf("keeping the host's identity: %w", ports.ErrNotFound), nil
+		return nil, fmt.Errorf("keeping the host's identity: %w", ports.ErrNotFound)
 	case r.refuses:
-		return fmt.Errorf("keeping the host's identity: %w", ports.ErrDenied), nil
+		return nil, fmt.Errorf("keeping the host's identity: %w", ports.ErrDenied)
 	case r.another:
 		r.another = false
-		return errors.New("the cluster proves itself in another way"), nil
+		return nil, errors.New("the cluster proves itself in another way")
 	default:
-		return nil, r.next()
+		return r.next(), nil
 	}
 }
 

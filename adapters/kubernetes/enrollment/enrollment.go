@@ -74,7 +74,7 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) (woken bo
 
 // spread is a wait of half to the whole of a time: hosts that were switched on together do not come together.
 func spread(wait time.Duration) time.Duration {
-	return wait/2 + rand.N(wait/2) //nolint:gosec // It spreads load, and hides nothing.
+	return wait/2 + rand.N(wait/2)
 }
 
 // Identity is who the host is. What this process knows counts, even where the disk was too full to keep it.

@@ -46,7 +46,7 @@ func TestRegistrar(t *testing.T) {
 // join lets a host ask until it is let in.
 func (h *host) join() ports.Identity {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
 	defer cancel()
 	identity, err := h.Join(ctx, applicant, h.tell)
 	if err != nil {

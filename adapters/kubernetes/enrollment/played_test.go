@@ -307,7 +307,7 @@ func (h *host) await(words string) {
 
 func (h *host) until(what string, is func() bool) {
 	h.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if is() {
 			return
 		}

@@ -126,7 +126,7 @@ func TestTokensOfShortLife(t *testing.T) {
 			}
 			h.join()
 			_, end := h.keeping()
-			h.until("it renewed many times", func() bool { return c.count("renew") > 200 })
+			h.until("it renewed many times", func() bool { return c.count("renew") > 60 })
 			is.NoErr(end())
 			is.Equal(c.count("refused"), 0) // It was never late,
 			lived := time.Duration(passed.Load()) / time.Duration(c.count("renew"))
