@@ -21,8 +21,9 @@ import (
 // desk is an operator with a terminal, or without one.
 type desk struct {
 	*portstest.Operator
-	width  int // of the terminal; 0: there is none
-	height int // of it; 0: 24
+	gate   *portstest.Gatekeeper // of what asks to join; nil: no one does
+	width  int                   // of the terminal; 0: there is none
+	height int                   // of it; 0: 24
 	in     string
 	steps  []func(*desk)
 }
@@ -33,13 +34,14 @@ func (d *desk) types(t *testing.T, line string) (out, errs string, status int) {
 	var stdout, stderr bytes.Buffer
 	w := world{
 		connect:  func() (ports.Operator, error) { return d, nil },
+		gate:     func() (ports.Gatekeeper, error) { return d.gate, nil },
 		now:      func() time.Time { return noon },
 		terminal: d.width, out: &stdout, errs: &stderr,
 		size:  func() (int, int) { return d.width, cmp.Or(d.height, 24) },
 		in:    strings.NewReader(d.in),
 		check: fits,
 	}
-	flags, _, _ := cluster()
+	flags, _, _, _ := cluster()
 	app := &cli.App{
 		Name: "elemental", Commands: commands(flags, func(*cli.Context) world { return w }), Writer: &stdout, ErrWriter: &stderr,
 		ExitErrHandler: func(*cli.Context, error) {},

@@ -38,6 +38,7 @@ func waitStatuses() []manual.Status {
 // world is what the commands need from outside.
 type world struct {
 	connect  func() (ports.Operator, error)
+	gate     func() (ports.Gatekeeper, error)
 	now      func() time.Time
 	out      io.Writer
 	errs     io.Writer
@@ -50,14 +51,14 @@ type world struct {
 
 // Commands are the commands of an operator, and those about the program itself.
 func Commands(version string) (operators, program []*cli.Command) {
-	flags, connect, names := cluster()
+	flags, connect, gate, names := cluster()
 	return commands(flags, func(c *cli.Context) world {
 		width, _ := sizeOf(os.Stdout)
 		return world{
-			connect: connect, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: width, in: c.App.Reader, check: fits,
+			connect: connect, gate: gate, now: time.Now, out: c.App.Writer, errs: c.App.ErrWriter, terminal: width, in: c.App.Reader, check: fits,
 			size: func() (int, int) { return sizeOf(os.Stdout) }, colours: coloured(width, os.Getenv),
 		}
-	}), general(version, flags, &completer{connect: connect, names: names})
+	}), general(version, flags, &completer{connect: connect, gate: gate, names: names})
 }
 
 func commands(clusterFlags []cli.Flag, of func(*cli.Context) world) []*cli.Command {
@@ -65,5 +66,9 @@ func commands(clusterFlags []cli.Flag, of func(*cli.Context) world) []*cli.Comma
 		upgradeCommand(clusterFlags, of),
 		hostsCommand(clusterFlags, of),
 		retryCommand(clusterFlags, of),
+		registrationCommand(clusterFlags, of),
+		requestsCommand(clusterFlags, of),
+		approveCommand(clusterFlags, of),
+		denyCommand(clusterFlags, of),
 	}
 }

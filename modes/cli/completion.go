@@ -29,6 +29,7 @@ const (
 // completer knows what could stand next on a command line.
 type completer struct {
 	connect func() (ports.Operator, error)
+	gate    func() (ports.Gatekeeper, error)
 	names   func(flag string) []string // of the kubeconfig: its contexts, clusters, users and namespaces
 }
 
@@ -81,11 +82,11 @@ func (c *completer) complete(ctx context.Context, root *cli.Command, before []st
 	switch {
 	case l.rest != nil:
 	case l.waiting != nil:
-		found, then = c.values(ctx, l.waiting)
+		found, then = c.values(ctx, l, l.waiting)
 	case !l.ended && strings.HasPrefix(word, "--") && assigned:
 		word = value
 		if f := find(l.command(), strings.TrimPrefix(name, "--")); f != nil {
-			found, then = c.values(ctx, f)
+			found, then = c.values(ctx, l, f)
 		}
 	case !l.ended && strings.HasPrefix(word, "-"):
 		found = flagsAt(l, word)
@@ -116,7 +117,7 @@ func flagsAt(l *line, word string) []candidate {
 }
 
 // values are what a flag can have.
-func (c *completer) values(ctx context.Context, f cli.Flag) ([]candidate, int) {
+func (c *completer) values(ctx context.Context, l *line, f cli.Flag) ([]candidate, int) {
 	flag := manual.FlagOf(f)
 	var found []candidate
 	for _, choice := range flag.Choices() {
@@ -135,6 +136,11 @@ func (c *completer) values(ctx context.Context, f cli.Flag) ([]candidate, int) {
 		return found, completeFiles
 	case "FOLDER":
 		return found, completeFolders
+	case "HOST":
+		if own(l.command(), "replaces") == f {
+			found = append(found, c.targets(ctx, core.KindHost, nil)...)
+		}
+		return found, completeNothing
 	default:
 		return found, completeNothing
 	}
@@ -166,20 +172,65 @@ func (c *completer) arguments(ctx context.Context, l *line) ([]candidate, int) {
 				found = append(found, candidate{sub.Name, sub.Usage})
 			}
 		}
+	case what == "REGISTRATION":
+		return append(found, c.registrations(ctx)...), completeNothing
+	case what == "REQUEST":
+		return append(found, c.requests(ctx, l.words)...), completeNothing
 	case (what == "NAME" || what == "HOST") && own(command, "context") != nil:
 		kind := core.KindHost
 		if slices.ContainsFunc(l.path, func(c *cli.Command) bool { return strings.HasPrefix(c.Name, "machine") }) {
 			kind = core.KindMachine
 		}
-		for _, t := range c.list(ctx, ports.Selection{Kind: kind}) {
-			if !slices.Contains(l.words, t.Name) {
-				found = append(found, candidate{t.Name, standing(t)})
-			}
-		}
+		found = append(found, c.targets(ctx, kind, l.words)...)
 	case what == "FILE" || what == "PATH":
 		return found, completeFiles
 	}
 	return found, completeNothing
+}
+
+// targets are hosts or machines that do not stand on the line yet.
+func (c *completer) targets(ctx context.Context, kind core.Kind, words []string) (found []candidate) {
+	for _, t := range c.list(ctx, ports.Selection{Kind: kind}) {
+		if !slices.Contains(words, t.Name) {
+			found = append(found, candidate{t.Name, standing(t)})
+		}
+	}
+	return found
+}
+
+// registrations are those of the namespace.
+func (c *completer) registrations(ctx context.Context) (found []candidate) {
+	gate, err := c.gate()
+	if err != nil {
+		return nil
+	}
+	all, err := gate.Registrations(ctx, "")
+	if err != nil {
+		return nil
+	}
+	for _, r := range all {
+		found = append(found, candidate{r.Name, fmt.Sprintf("%s, %d hosts", r.Approval, r.Hosts)})
+	}
+	return found
+}
+
+// requests are those of the namespace that do not stand on the line yet, by as much of their names as tells them apart.
+func (c *completer) requests(ctx context.Context, words []string) (found []candidate) {
+	gate, err := c.gate()
+	if err != nil {
+		return nil
+	}
+	all, err := gate.Requests(ctx, ports.RequestSelection{})
+	if err != nil {
+		return nil
+	}
+	short := shortNames(all)
+	for _, r := range all {
+		if !slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(r.Name, word) }) {
+			found = append(found, candidate{short[r.Name], strings.Join(nonEmpty(r.Hostname, r.Serial, r.Admitted.Reason), ", ")})
+		}
+	}
+	return found
 }
 
 // standing is a host or a machine in a few words.

@@ -23,7 +23,7 @@ import (
 // completes asks a completer for what could stand at the end of a line.
 func completes(t *testing.T, c *completer, line string) string {
 	t.Helper()
-	flags, _, _ := cluster()
+	flags, _, _, _ := cluster()
 	root := &cli.Command{Name: "elemental", Subcommands: append(commands(flags, nil), general("v1", flags, c)...)}
 	var out strings.Builder
 	is.New(t).NoErr(c.write(t.Context(), root, strings.Split(line, " "), &out))

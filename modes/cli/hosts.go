@@ -41,7 +41,7 @@ func hostsCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.Com
 			&cli.StringFlag{Name: "sort-by", Value: "name", Usage: "order them by `" + strings.Join(orders(), "|") + "`; by age the oldest come first, and by ready those that are not"},
 			&cli.BoolFlag{Name: "no-headers", Usage: "leave out the line with the names of the columns"},
 		),
-		Subcommands:  []*cli.Command{describeCommand(clusterFlags, of)},
+		Subcommands:  []*cli.Command{describeCommand(clusterFlags, of), revokeCommand(clusterFlags, of)},
 		Action:       func(c *cli.Context) error { return showHosts(c, of(c)) },
 		OnUsageError: misused,
 	}

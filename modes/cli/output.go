@@ -119,7 +119,7 @@ func writeListYAML(out io.Writer, hosts []ports.Target) error {
 func valueOf(host ports.Target) (any, error) {
 	value, err := decode(host.Object)
 	if err != nil {
-		return nil, fmt.Errorf("writing host %s/%s: its object is not JSON: %w", host.Namespace, host.Name, err)
+		return nil, fmt.Errorf("writing %s/%s: its object is not JSON: %w", host.Namespace, host.Name, err)
 	}
 	return value, nil
 }

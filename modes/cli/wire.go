@@ -14,13 +14,14 @@ import (
 )
 
 // cluster is the one that kubectl's usual flags lead to: they mean here what they mean there.
-func cluster() (flags []cli.Flag, connect func() (ports.Operator, error), names func(flag string) []string) {
+func cluster() (flags []cli.Flag, connect func() (ports.Operator, error), gate func() (ports.Gatekeeper, error), names func(flag string) []string) {
 	config := genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(-1)
 	known := pflag.NewFlagSet("kubectl", pflag.ContinueOnError)
 	config.AddFlags(known)
 	known.VisitAll(func(f *pflag.Flag) { flags = append(flags, kubectlFlag(f)) })
 	connect = func() (ports.Operator, error) { return operator.New(config) }
-	return flags, connect, func(flag string) []string { return namesIn(config, flag) }
+	gate = func() (ports.Gatekeeper, error) { return operator.New(config) }
+	return flags, connect, gate, func(flag string) []string { return namesIn(config, flag) }
 }
 
 // namesIn are what the kubeconfig offers for a flag.
