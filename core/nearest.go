@@ -10,6 +10,9 @@ func Nearest(typed string, known []string) string {
 		return ""
 	}
 	best, least := "", len(typed)/3+2
+	if len(typed) <= 3 {
+		least = 2 // Of so short a word two letters make another one.
+	}
 	for _, word := range known[:min(len(known), most)] {
 		if len(word) > longest {
 			continue

@@ -19,4 +19,8 @@ func TestNearest(t *testing.T) {
 		is.Equal(core.Nearest(typed, known), meant)
 	}
 	is.Equal(core.Nearest("debug", nil), "")
+	commands := []string{"agent", "hosts", "os"}
+	for typed, meant := range map[string]string{"get": "", "foo": "", "so": "os", "hst": "", "hots": "hosts", "ho": "hosts"} {
+		is.Equal(core.Nearest(typed, commands), meant)
+	}
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -55,7 +57,9 @@ func usage(c *cli.Context, err error) error { return misuse(c.Command.HelpName, 
 
 func misuse(name string, err error) error {
 	// The library says -name where people write --name.
-	words := strings.ReplaceAll(err.Error(), " for flag -", " for flag --")
+	words := strings.ReplaceAll(err.Error(), " for -", " for --")
+	words = strings.ReplaceAll(words, " for flag -", " for flag --")
+	words = strings.ReplaceAll(words, "invalid boolean value", "invalid value")
 	see := "; see"
 	if strings.HasSuffix(words, "?") {
 		see = " See"
@@ -181,6 +185,9 @@ func (l *line) check() {
 		if own(c, g.flag.Names()[0]) == nil && !manual.IsGroup(c) {
 			l.unknown(g.typed)
 		}
+		if needs := neededBy(g.flag, g.value); needs != "" && g.flag != l.waiting {
+			l.fail(fmt.Errorf("%s is %q: it must be %s", g.typed, g.value, needs))
+		}
 	}
 	if l.waiting != nil {
 		l.fail(fmt.Errorf("%s needs a value", l.flags[len(l.flags)-1].typed))
@@ -189,7 +196,7 @@ func (l *line) check() {
 	switch n := len(l.words); {
 	case manual.IsGroup(c) && n > 0:
 		l.lost = true
-		l.fail(fmt.Errorf("%s has no command %q%s", name, l.words[0], didYouMean(l.words[0], commandNames(c))))
+		l.fail(fmt.Errorf("%s has no command %q%s", name, l.words[0], l.meant()))
 	case len(commandNames(c)) > 0 && n == 0 && (manual.IsGroup(c) || least > 0) && len(l.path)+len(l.flags) > 1:
 		l.fail(fmt.Errorf("%s needs to know what: %s", name, strings.Join(commandNames(c), ", ")))
 	case n > most && most == 0:
@@ -199,6 +206,37 @@ func (l *line) check() {
 	case n < least:
 		l.fail(fmt.Errorf("%s needs %s, %s", name, counted(least), c.ArgsUsage))
 	}
+}
+
+// neededBy says what the value of a flag must be, if it is not that. The library would speak of a parse error.
+func neededBy(f cli.Flag, value string) string {
+	switch f.(type) {
+	case *cli.DurationFlag:
+		if _, err := time.ParseDuration(value); err != nil {
+			return "a number with its unit, such as 90s, 30m or 2h"
+		}
+	case *cli.IntFlag:
+		if _, err := strconv.Atoi(value); err != nil {
+			return "a whole number"
+		}
+	case *cli.BoolFlag:
+		if _, err := strconv.ParseBool(value); err != nil {
+			return "true or false"
+		}
+	}
+	return ""
+}
+
+// meant completes an error about a word that is no command, if it is clear which one was meant. Who knows kubectl writes
+// the verb first.
+func (l *line) meant() string {
+	c, typed := l.command(), l.words[0]
+	for _, sub := range c.Subcommands {
+		if below := sub.Command(typed); below != nil && !sub.Hidden && !below.Hidden {
+			return fmt.Sprintf("; did you mean %s %s %s?", manual.Name(l.path), sub.Name, below.Name)
+		}
+	}
+	return didYouMean(typed, commandNames(c))
 }
 
 func counted(n int) string {

@@ -55,6 +55,8 @@ func TestFlagsStandAnywhere(t *testing.T) {
 		"hosts --tokn=secret":                "elemental hosts has no flag --tokn; did you mean --token?",
 		"hosts -token=secret":                "elemental hosts has no flag -token; did you mean --token?",
 		"--version":                          "elemental has no flag --version; did you mean elemental version?",
+		"host a":                             `elemental has no command "host"; did you mean elemental upgrade host?`,
+		"hosts --all=maybe":                  `--all is "maybe": it must be true or false`,
 		"version x":                          `elemental version takes no arguments, and "x" is one`,
 	} {
 		t.Run(typed, func(t *testing.T) {

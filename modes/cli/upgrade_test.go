@@ -201,7 +201,7 @@ func TestUpgradeUsage(t *testing.T) {
 		"upgrade host a -f -":                         "reading the standard input: it must be an object",
 		"upgrade host a -f /nowhere/os.yaml":          "/nowhere/os.yaml: no such file",
 		"upgrade host a --imag i":                     "-imag",
-		"upgrade host a --image i --timeout x":        `invalid value "x" for flag -`,
+		"upgrade host a --image i --timeout x":        `--timeout is "x": it must be a number with its unit`,
 		"upgrade host a --image i --wait --timeout 0": "--timeout must be more than nothing",
 		"upgrade host a --image i --parallel 0":       "--parallel 0 asks nobody",
 		"upgrade host a --image i --dry-run=client":   "the cluster must speak",
@@ -256,4 +256,21 @@ func TestWordsOf(t *testing.T) {
 	}
 	is.Equal(differences([]byte(`{"a":{"b":1,"c":2}}`), []byte(`{"a":{"b":1.0,"d":2}}`)), "a.b, a.c, a.d")
 	is.Equal(differences(nil, []byte(`{"a":1}`)), "a")
+}
+
+func TestValuesThatCannotBeMeant(t *testing.T) {
+	d := &desk{Operator: &portstest.Operator{}}
+	d.Put(t, ports.Target{Name: "a"}, nil, "")
+	for given, says := range map[string]string{
+		"--timeout 5":      `--timeout is "5": it must be a number with its unit, such as 90s, 30m or 2h`,
+		"--parallel x":     `--parallel is "x": it must be a whole number`,
+		"--wait=maybe":     `--wait is "maybe": it must be true or false`,
+		"--dry-run=client": `invalid value "client" for --dry-run: the cluster must speak`,
+	} {
+		is := is.New(t)
+		_, errs, status := d.types(t, "upgrade host a --image i "+given)
+		t.Log(errs)
+		is.Equal(status, exitUsage)
+		is.True(strings.HasPrefix(errs, says))
+	}
 }
