@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // words is an error in words for the person at the command line: what is wrong, and what to do.
@@ -46,10 +48,13 @@ func words(err error) string {
 	}
 }
 
-// unknownKind says that it was not an object that is missing: the answer for one names it.
+// unknownKind says that it was not an object that is missing: the answer for one names it. Where the server does not
+// know the path, the client puts in the name.
 func unknownKind(status apierrors.APIStatus) bool {
 	details := status.Status().Details
-	return details == nil || details.Name == ""
+	return details == nil || details.Name == "" || slices.ContainsFunc(details.Causes, func(c metav1.StatusCause) bool {
+		return c.Type == metav1.CauseTypeUnexpectedServerResponse
+	})
 }
 
 // serverOf is the address that could not be asked, without what else may stand in it; empty when it was.
