@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -177,6 +178,35 @@ func (d *desk) prepare(t *testing.T) {
 	}
 	if err := d.Apply(t.Context(), `{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalMachine",`+
 		`"metadata":{"name":"my-machine","namespace":"default"},"spec":{"hostRef":{"kind":"ElementalHost","name":"my-machines-host"}}}`); err != nil {
+		t.Fatal(err)
+	}
+	d.openDoor(t)
+}
+
+// openDoor makes the registration that the examples name, and hosts that ask to join by the keys that they name.
+func (d *desk) openDoor(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	_, err := d.Cluster.Kubectl(ctx, "apply", "-n", "default", "-k", filepath.Join(d.Checkout, "packaging", "rbac", "hosts"))
+	if err == nil {
+		err = d.Apply(ctx, `{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalRegistration",`+
+			`"metadata":{"name":"my-registration","namespace":"default"},"spec":{"approval":"Manual"}}`)
+	}
+	if err == nil {
+		_, err = d.Cluster.Kubectl(ctx, "wait", "-n", "default", "--for=condition=ready", "--timeout=60s", "elementalregistration/my-registration")
+	}
+	if err == nil {
+		err = d.Apply(ctx, `{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHost","metadata":{"name":"my-lost-host","namespace":"default"}}`)
+	}
+	// Nobody finds a key whose hash begins as one of a document, so the controller refuses them; an operator may rule all the same.
+	for _, beginning := range []string{"3b5c1f02", "9f86d081", "e3b0c442"} {
+		if err == nil {
+			err = d.Apply(ctx, fmt.Sprintf(`{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHostRequest",`+
+				`"metadata":{"name":%q,"namespace":"default"},"spec":{"registration":"my-registration","publicKey":%q}}`,
+				beginning+strings.Repeat("0", 56), base64.StdEncoding.EncodeToString(make([]byte, 32))))
+		}
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

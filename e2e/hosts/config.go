@@ -20,6 +20,8 @@ type Config struct {
 	Registry      string // host:port of a registry that is spoken to without TLS
 	HealthTimeout string // how long a trial may take to be healthy; a minute where it is empty
 	Debug         bool
+	// Printed is the agent's configuration as the command line printed it, in place of all of the above.
+	Printed string
 }
 
 // where the files of a host lie, below /etc.
@@ -56,6 +58,9 @@ func imageConfig(registry, healthTimeout string) (string, error) {
 
 // agent writes the agent's own file. A host restarts by logind or, where it is only a process, by exit.
 func (c Config) agent(kubeconfig, workDir, restart string) (string, error) {
+	if c.Printed != "" {
+		return c.Printed, nil
+	}
 	plugin := c.Plugin
 	if plugin == "" {
 		plugin = "image"

@@ -24,7 +24,7 @@ func revokeCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.Co
 				"tokens to be dead, if you are allowed to see the Secret that they are bound to.\n\n" +
 				"The host then asks to join again, as whom it was, and waits, whatever its registration says: it is let in once you approve that request.",
 			Examples: []manual.Example{
-				{Does: "Shut out a host that was stolen.", Line: "elemental hosts revoke my-other-host --reason 'stolen on Monday'"},
+				{Does: "Shut out a host that was stolen.", Line: "elemental hosts revoke my-lost-host --reason 'stolen on Monday'"},
 			},
 			Statuses: []manual.Status{
 				{Code: 0, Means: "the tokens are dead, or you may not see whether they are"},
