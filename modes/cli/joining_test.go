@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"github.com/urfave/cli/v2"
 
 	"elemental/core"
 	"elemental/modes/agent"
@@ -168,6 +171,12 @@ func TestRequests(t *testing.T) {
 	is.True(strings.HasPrefix(out, "elementalhostrequest.infrastructure.cluster.x-k8s.io/"+firstName+"\n"))
 	out, _, _ = d.types(t, "requests -o yaml")
 	is.True(strings.Contains(out, "  kind: ElementalHostRequest\n"))
+	out, _, _ = d.types(t, "request 9f -o yaml")
+	is.True(strings.HasPrefix(out, "apiVersion: infrastructure.cluster.x-k8s.io/v1beta1\nkind: ElementalHostRequest\n"))
+	out, _, _ = d.types(t, "requests 3b5c1f02b")
+	is.True(strings.Contains(out, "3b5c1f02b ") && !strings.Contains(out, "9f86d081"))
+	_, _, status = d.types(t, "requests 9f -A")
+	is.Equal(status, exitUsage)
 	_, _, status = d.types(t, "requests -o json -w")
 	is.Equal(status, exitUsage)
 	d = newDoor(t, func(*ports.Registration) {})
@@ -286,4 +295,44 @@ func TestJoiningIsCompleted(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) { is.New(t).Equal(completes(t, c, line), answer) })
 	}
+}
+
+func TestRequestsAreWatched(t *testing.T) {
+	is := is.New(t)
+	d := newQueue(t)
+	var out bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	g := newRequestGrid(world{out: &out, now: func() time.Time { return noon }}, false, false)
+	before, err := d.gate.Requests(ctx, ports.RequestSelection{})
+	is.NoErr(err)
+	g.short = shortNames(before)
+	end := d.gate
+	seen := 0
+	err = watchRequests(ctx, following{end, func() {
+		switch seen++; seen {
+		case len(before):
+			end.Withdraw(t, firstName)
+			end.Answer(t, secondName, "edge-2", condition("Admitted", core.True, core.ReasonApproved, "welcome", 1))
+		case len(before) + 2:
+			cancel()
+		}
+	}}, ports.RequestSelection{}, g, before)
+	var ended cli.ExitCoder
+	is.True(errors.As(err, &ended))
+	is.Equal(ended.ExitCode(), exitInterrupted)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	is.Equal(len(lines), 1+len(before)+2) // What stands as it was shown is not shown again.
+	is.True(strings.Contains(out.String(), "3b5c1f02b   -          -        field          Approved             edge-2"))
+	is.True(strings.Contains(out.String(), "3b5c1f02a   edge-1     ABC 1    field          Deleted "))
+}
+
+// following is a gatekeeper that does something after each sight.
+type following struct {
+	*portstest.Gatekeeper
+	then func()
+}
+
+func (f following) FollowRequests(ctx context.Context, selection ports.RequestSelection, seen func(ports.JoinRequest) bool) error {
+	return f.Gatekeeper.FollowRequests(ctx, selection, func(r ports.JoinRequest) bool { defer f.then(); return seen(r) })
 }

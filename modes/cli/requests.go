@@ -19,7 +19,7 @@ import (
 // requestsCommand shows who asks to join.
 func requestsCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.Command {
 	return &cli.Command{
-		Name: "requests", Aliases: []string{"request"}, Usage: "show the hosts that ask to join, and what became of it",
+		Name: "requests", Aliases: []string{"request"}, ArgsUsage: "[REQUEST...]", Usage: "show the hosts that ask to join, and what became of it",
 		Description: manual.Page{
 			Text: "Reads ElementalHostRequests and shows one on a line, the oldest first. It changes nothing.\n\n" +
 				"A request bears the hash of its host's key as its name; NAME is as much of it as tells it from all others, and every command " +
@@ -28,6 +28,7 @@ func requestsCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.
 				"With --watch there follows one line for each request that comes to stand otherwise, until it is interrupted.",
 			Examples: []manual.Example{
 				{Does: "Show who asks to join.", Line: "elemental requests"},
+				{Does: "Read one request as YAML.", Line: "elemental requests 3b5c1f02 -o yaml"},
 				{Does: "Show all of it, in all namespaces, and go on to show what changes.", Line: "elemental requests -A -o wide --watch"},
 			},
 			Statuses: []manual.Status{{Code: exitInterrupted, Means: "the watching was interrupted"}},
@@ -44,13 +45,15 @@ func requestsCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.
 }
 
 func showRequests(c *cli.Context, w world) error {
-	output, watching := c.String("output"), c.Bool("watch")
+	output, watching, names := c.String("output"), c.Bool("watch"), c.Args().Slice()
 	tabular := output == outputTable || output == outputWide
 	switch {
 	case !slices.Contains(outputs(), output):
 		return usage(c, fmt.Errorf("--output %q is none of %s", output, strings.Join(outputs(), ", ")))
 	case watching && !tabular:
 		return usage(c, errors.New("--watch shows a table: leave it out, or --output"))
+	case len(names) > 0 && (watching || c.Bool("all-namespaces")):
+		return usage(c, errors.New("requests that are named are those of one namespace as they stand now: leave out the names, or --watch and --all-namespaces"))
 	}
 	gate, err := w.gate()
 	if err != nil {
@@ -62,18 +65,23 @@ func showRequests(c *cli.Context, w world) error {
 		return err
 	}
 	g := newRequestGrid(w, selection.Everywhere, output == outputWide)
+	g.short = shortNames(requests)
+	if len(names) > 0 {
+		if requests, err = named(requests, names); err != nil {
+			return err
+		}
+	}
 	switch {
 	case output == outputName:
 		return writeRequestNames(w.out, requests)
 	case !tabular:
-		return writeObjects(w.out, output, objectsOf(requests), false)
+		return writeObjects(w.out, output, objectsOf(requests), len(names) == 1)
 	case watching:
 		return watchRequests(c.Context, gate, selection, g, requests)
 	case len(requests) == 0:
 		fmt.Fprintln(w.errs, "No one asks to join.")
 		return nil
 	default:
-		g.short = shortNames(requests)
 		return g.write(requests)
 	}
 }
@@ -102,7 +110,7 @@ func watchRequests(ctx context.Context, gate ports.Gatekeeper, selection ports.R
 	for _, r := range requests {
 		shown[r.Namespace+"/"+r.Name] = r
 	}
-	if g.short = shortNames(requests); len(requests) > 0 {
+	if len(requests) > 0 {
 		if err := g.write(requests); err != nil {
 			return err
 		}
