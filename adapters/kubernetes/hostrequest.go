@@ -70,8 +70,10 @@ func (r *applicants) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	if served, again := r.served(asked, known); served {
 		return ctrl.Result{}, client.IgnoreNotFound(r.client.Delete(ctx, asked, client.Preconditions{UID: &asked.UID}))
-	} else if asked.Status.Credentials != nil && again > 0 && r.valid(asked) && !(known != nil && revoked(known)) {
-		return ctrl.Result{RequeueAfter: again}, nil
+	} else if asked.Status.Credentials != nil && again > 0 && r.valid(asked) {
+		if stands, err := r.stands(ctx, asked, known); stands || err != nil {
+			return ctrl.Result{RequeueAfter: again}, err
+		}
 	}
 	if registration != nil && registration.Spec.MaxHosts != nil && known == nil {
 		r.counting.Lock() // Many who come at once must not all find the last place free.
@@ -87,6 +89,24 @@ func (r *applicants) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: max(time.Second, asked.CreationTimestamp.Add(unansweredFor).Sub(r.now()))}, unlessStale(err)
 	}
 	return r.admit(ctx, asked, registration, answer)
+}
+
+// stands says whether the very host that an answer was sealed for is still there, and was not revoked: the answer then
+// holds. One that was made anew has other tokens. The cache may not know yet a host that was just made, so one that it
+// lacks is looked for past it.
+func (r *applicants) stands(ctx context.Context, asked *v1beta1.ElementalHostRequest, known *v1beta1.ElementalHost) (bool, error) {
+	if known == nil {
+		known = &v1beta1.ElementalHost{}
+		key := types.NamespacedName{Namespace: asked.Namespace, Name: asked.Status.HostName}
+		err := r.live.Get(ctx, key, known)
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading ElementalHost %s, which ElementalHostRequest %s was answered with: %w", key, asked.Name, err)
+		}
+	}
+	return known.UID == asked.Status.Credentials.HostUID && !revoked(known), nil
 }
 
 // served says whether a request is over: its host reports with the identity that it was given, or nobody took up the
@@ -323,7 +343,7 @@ func (r *applicants) seal(ctx context.Context, asked *v1beta1.ElementalHostReque
 	if err != nil {
 		return nil, err
 	}
-	return &v1beta1.SealedCredentials{Sealed: sealed, ExpirationTime: metav1.NewTime(expires)}, nil
+	return &v1beta1.SealedCredentials{HostUID: host.UID, Sealed: sealed, ExpirationTime: metav1.NewTime(expires)}, nil
 }
 
 // report writes the answer, and tells it as an event when it is a new one.

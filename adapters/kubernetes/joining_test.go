@@ -69,6 +69,13 @@ func (w *world) answer(with client.Client, asked *v1beta1.ElementalHostRequest) 
 	return asked
 }
 
+// forget removes what a host owned, as the cluster's garbage collector does.
+func (w *world) forget(host string) {
+	w.t.Helper()
+	_, err := w.kubectl("delete", "--ignore-not-found", "lease/"+host, "serviceaccount/"+HostAccount(host), "role/"+HostAccount(host), "rolebinding/"+HostAccount(host), "secret/"+HostAccount(host))
+	w.NoErr(err)
+}
+
 func TestAHostJoins(t *testing.T) {
 	w := newWorld(t)
 	w.let()
@@ -112,6 +119,23 @@ func TestAHostJoins(t *testing.T) {
 	second, err := w.ask(registrar, other, v1beta1.ElementalHostRequestSpec{Registration: "field", Hostname: "edge-1"})
 	w.NoErr(err)
 	w.Equal(w.answer(registrar, second).Status.HostName, core.HostNames("edge-1", identity.Hash(other.Public()))[1])
+
+	// A host that was deleted before it took up its answer gets another one by the same request.
+	before := string(second.Status.Credentials.Sealed)
+	_, err = w.kubectl("delete", "elementalhost", second.Status.HostName)
+	w.NoErr(err)
+	w.forget(second.Status.HostName)
+	_, err = w.kubectl("annotate", "elementalhostrequest", second.Name, "look=again")
+	w.NoErr(err)
+	w.eventually(func() error {
+		if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(second), second); err != nil {
+			return err
+		}
+		if second.Status.Credentials == nil || string(second.Status.Credentials.Sealed) == before {
+			return fmt.Errorf("it still has the answer of before: %+v", second.Status.Conditions)
+		}
+		return nil
+	})
 
 	// Revoking ends the host's tokens.
 	_, err = w.kubectl("annotate", "elementalhost", "edge-1", v1beta1.AnnotationRevoked+"=true")

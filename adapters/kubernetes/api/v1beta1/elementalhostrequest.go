@@ -2,6 +2,7 @@ package v1beta1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // ElementalHostRequestSpec is what a host says of itself when it asks to join. It never changes: who has something
@@ -70,6 +71,10 @@ type SealedCredentials struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=131072
 	Sealed []byte `json:"sealed"`
+
+	// hostUID is the UID of the ElementalHost that they are for: one that was made anew under its name is another.
+	// +required
+	HostUID types.UID `json:"hostUID"`
 
 	// expirationTime is when the token that is sealed ends.
 	// +required
