@@ -257,6 +257,11 @@ func TestRevoke(t *testing.T) {
 	is.Equal(errs, "")
 	is.True(strings.HasPrefix(out, "host edge-3 is revoked: its tokens are dead, and it has no rights\nTo let it in again, "))
 	is.Equal(d.gate.Mark(t, "edge-3"), "revoked by tester: stolen")
+	is.Equal(ruled(t, d, thirdName).Ruling, core.RulingNone)
+	is.NoErr(d.gate.Rule(t.Context(), ruled(t, d, thirdName), ports.Verdict{Ruling: core.RulingApproved}))
+	_, _, status = d.types(t, "hosts revoke edge-3")
+	is.Equal(status, 0)
+	is.Equal(ruled(t, d, thirdName).Ruled, "denied by tester: its host was revoked") // It would be let in again at once.
 	out, errs, status = d.types(t, "host revoke stubborn")
 	is.Equal(status, exitTimedOut)
 	is.True(strings.Contains(errs, "after 15s its tokens still live: check that the controller runs"))

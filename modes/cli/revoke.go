@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/core"
 	"elemental/modes/manual"
 	"elemental/ports"
 )
@@ -50,10 +52,18 @@ func revokeHosts(c *cli.Context, w world) error {
 	if err != nil {
 		return err
 	}
+	requests, err := gate.Requests(c.Context, ports.RequestSelection{})
+	if err != nil && !errors.Is(err, ports.ErrDenied) {
+		return err
+	}
 	var failed []error
 	revoked, late := 0, false
 	for _, name := range c.Args().Slice() {
-		end, err := gate.Revoke(c.Context, name, why, revocationTime)
+		err := withdraw(c.Context, gate, requests, name)
+		var end ports.Revocation
+		if err == nil {
+			end, err = gate.Revoke(c.Context, name, why, revocationTime)
+		}
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -80,4 +90,19 @@ func revokeHosts(c *cli.Context, w world) error {
 	default:
 		return nil
 	}
+}
+
+// withdraw takes back the approval by which a host came in a moment ago, where its request still stands: by that the
+// host would be let in again at once.
+func withdraw(ctx context.Context, gate ports.Gatekeeper, requests []ports.JoinRequest, host string) error {
+	for _, r := range requests {
+		if r.Host != host || r.Ruling != core.RulingApproved {
+			continue
+		}
+		err := gate.Rule(ctx, r, ports.Verdict{Ruling: core.RulingDenied, Why: "its host was revoked"})
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return fmt.Errorf("host %s was not revoked, because it would be let in again by the approval that it has: %w", host, err)
+		}
+	}
+	return nil
 }
