@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -37,14 +38,37 @@ func (h *Host) Exec(ctx context.Context, command ...string) (string, error) {
 	args := append([]string{"--target=" + strconv.Itoa(leader), "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd", "--"}, command...)
 	cmd := exec.CommandContext(ctx, "nsenter", args...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=dumb", "LANG=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER=", "HOME=/root"}
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
 	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	if err != nil {
-		return string(out), fmt.Errorf("running %s on host %s: %w\n%s", strings.Join(command, " "), h.options.Name, err, said.String())
+	if err = cmd.Start(); err == nil {
+		awake := keepAwake(cmd.Process)
+		err = cmd.Wait()
+		awake()
 	}
-	return string(out), nil
+	if err != nil {
+		return out.String(), fmt.Errorf("running %s on host %s: %w\n%s", strings.Join(command, " "), h.options.Name, err, said.String())
+	}
+	return out.String(), nil
+}
+
+// keepAwake continues a process again and again until it is told to end. A system that shuts down stops all its
+// processes before it kills them; nsenter stops with the one that it has started, and nobody would continue it.
+func keepAwake(process *os.Process) (end func()) {
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				_ = process.Signal(syscall.SIGCONT) // It may have ended in this moment.
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 // Booted is the deployment that runs, as the host itself says; an error while it has none.
