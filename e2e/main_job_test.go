@@ -131,7 +131,7 @@ func initDies(t *testing.T, s *setting) {
 		t.Fatal(err)
 	}
 	st.ask(broken.Reference)
-	h := st.await("it fell back", func(h host) bool { return h.answered("RolledBack") })
+	h := st.await("it fell back", refused("RolledBack"))
 	st.equal("Ready", h.condition("Ready").Status, "False")
 	st.equal("the reason of Ready", h.condition("Ready").Reason, "RolledBack")
 	st.equal("the outcome", h.Status.OSVersion.Outcome, "RolledBack")

@@ -18,7 +18,7 @@ func TestPluginsCommands(t *testing.T) {
 
 	// Nobody asked the host's owner.
 	st.patch(`{"commands":[{"name":"mark","run":"echo >> /var/lib/mark","check":"echo >> /var/lib/checks; test -e /var/lib/mark"}]}`)
-	h := st.await("its policy denies it", func(h host) bool { return h.answered("PolicyDenied") })
+	h := st.await("its policy denies it", refused("PolicyDenied"))
 	st.contains("the condition", h.condition("Ready").Message, "commands.allow", "/etc/elemental/policy.yaml")
 	st.equal("the marks", st.lines("/var/lib/mark")+st.lines("/var/lib/checks"), 0)
 
@@ -42,7 +42,7 @@ func TestPluginsCommands(t *testing.T) {
 
 	// The first that fails is named, with its last words.
 	st.patch(`{"commands":[{"run":"echo >> /var/lib/first"},{"run":"true"},{"name":"third","run":"echo no such luck >&2; exit 7"},{"run":"echo >> /var/lib/never"}]}`)
-	h = st.await("the third command fails", func(h host) bool { return h.answered("OSVersionReconciliationFailed") })
+	h = st.await("the third command fails", refused("OSVersionReconciliationFailed"))
 	st.contains("the condition", h.condition("Ready").Message, "commands[2].run", "command 3 of 4 (third) exited with status 7", "no such luck", "attempt 1 of 3")
 	st.equal("the class of the failure", h.Status.OSVersion.Failure.Class, "failed")
 	st.equal("how often the first was run", st.lines("/var/lib/first"), 1)
@@ -99,7 +99,7 @@ func TestPluginsToolkit(t *testing.T) {
 	restart := func() { st.exec("systemctl restart elemental-agent") }
 	restart()
 	h := st.await("it does not take itself for the toolkit", func(h host) bool {
-		return strings.Contains(h.condition("OSVersionReady").Message, "/usr/bin/elemental is this program itself")
+		return strings.Contains(h.condition("Ready").Message, "/usr/bin/elemental is this program itself")
 	})
 	st.contains("the condition", h.condition("Ready").Message, "/etc/elemental/toolkit.yaml")
 	st.write("/etc/elemental/toolkit.yaml", "command: /var/lib/toolkit/elemental\nstatePath: /var\nminFreeMiB: 1\n")
@@ -115,7 +115,7 @@ func TestPluginsToolkit(t *testing.T) {
 	// The toolkit calls a snapshot that did not come up the active one all the same.
 	st.exec("echo passive > /var/lib/toolkit/next-mode")
 	st.ask(s.v2.Reference)
-	h = st.await("it fell back", func(h host) bool { return h.answered("RolledBack") })
+	h = st.await("it fell back", refused("RolledBack"))
 	st.contains("the condition", h.condition("Ready").Message, s.v1.Reference, s.v2.Reference, "passive")
 	st.equal("what runs", h.Status.OSVersion.Booted.Reference, s.v1.Reference)
 	st.equal("the outcome", h.Status.OSVersion.Outcome, "RolledBack")
