@@ -69,7 +69,7 @@ func forbidden(self, file, imported string) string {
 		return "the core reaches out to nothing"
 	case top == "ports" && ours && inside != "core" && !strings.HasPrefix(self, "ports/portstest"):
 		return "ports know the core alone"
-	case top == "adapters" && ours && !slices.Contains([]string{"core", "ports", "adapters/durable"}, inside) && adapter(inside) != adapter(self):
+	case top == "adapters" && ours && !slices.Contains([]string{"core", "ports"}, inside) && adapter(inside) != adapter(self):
 		return "adapters are strangers to one another"
 	case top == "modes" && ours && strings.HasPrefix(inside, "adapters/") && file != "wire.go":
 		return "a mode meets its adapters in wire.go alone"

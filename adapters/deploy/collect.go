@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"elemental/adapters/durable"
 )
 
 // collection is one removal of what no boot needs: everything but the running system, the confirmed one before it,
@@ -170,7 +168,7 @@ func (c *collection) collectTrees(ctx context.Context) error {
 		}
 		e.Log.Info("collected", "deployment", id)
 	}
-	if err := durable.SyncFolder(e.path("deployments")); err != nil {
+	if err := syncFolder(e.path("deployments")); err != nil {
 		return err
 	}
 	return os.RemoveAll(e.path("staging"))
@@ -184,7 +182,7 @@ func (c *collection) strip(id string) error {
 			return err
 		}
 	}
-	return durable.SyncFolder(c.engine.deployment(id))
+	return syncFolder(c.engine.deployment(id))
 }
 
 func (c *collection) moveAway(from, to string) error {
@@ -222,7 +220,7 @@ func (c *collection) collectObjects(ctx context.Context) error {
 		}
 	}
 	// The records go before the objects: a record whose objects are gone would be one that lies.
-	if err := durable.SyncFolder(e.path("layers")); err != nil {
+	if err := syncFolder(e.path("layers")); err != nil {
 		return err
 	}
 	return c.sweep(ctx, named)

@@ -12,8 +12,6 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-
-	"elemental/adapters/durable"
 )
 
 // carryEtc exchanges the /etc of a deployment that is on the disk for one made anew. Either all of it happens, or
@@ -36,7 +34,7 @@ func (e *Engine) carryEtc(ctx context.Context, from, to string) ([]string, error
 	if err := unix.Renameat2(unix.AT_FDCWD, staged, unix.AT_FDCWD, e.deployment(to, "etc"), unix.RENAME_EXCHANGE); err != nil {
 		return nil, fmt.Errorf("exchanging the /etc of deployment %s: %w", to, err)
 	}
-	if err := durable.SyncFolder(e.deployment(to)); err != nil {
+	if err := syncFolder(e.deployment(to)); err != nil {
 		return nil, err
 	}
 	return conflicts, os.RemoveAll(staged)

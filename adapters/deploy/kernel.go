@@ -13,8 +13,6 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
-
-	"elemental/adapters/durable"
 )
 
 // inits are where a system has its first process.
@@ -170,7 +168,7 @@ func (s *staging) copyKernel(pair kernelPair) (kernel, initrd string, err error)
 		}
 	}
 	for _, changed := range []string{at, filepath.Dir(at), s.engine.Boot} {
-		if err := durable.SyncFolder(changed); err != nil {
+		if err := syncFolder(changed); err != nil {
 			return "", "", err
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"elemental/adapters/durable"
 	"elemental/core"
 )
 
@@ -159,7 +158,7 @@ func (e *Engine) writeRecord(r Record) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(e.deployment(r.ID, "deployment.json"), content, 0o644)
+	return writeFile(e.deployment(r.ID, "deployment.json"), content, 0o644)
 }
 
 // marshalRecord writes a record for people to read.

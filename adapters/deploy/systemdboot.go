@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"elemental/adapters/durable"
 	"elemental/ports"
 )
 
@@ -181,7 +180,7 @@ func (b SystemdBoot) Add(ctx context.Context, entry ports.BootEntry) error {
 		return fmt.Errorf("adding a boot entry: %w", err)
 	}
 	added := fileName(entry)
-	if err := durable.WriteFile(filepath.Join(b.folder(), added), []byte(content), 0o644); err != nil {
+	if err := writeFile(filepath.Join(b.folder(), added), []byte(content), 0o644); err != nil {
 		return fmt.Errorf("adding a boot entry: %w", err)
 	}
 	if err := syncFileSystem(b.Boot); err != nil {
@@ -208,7 +207,7 @@ func (b SystemdBoot) Confirm(ctx context.Context, deployment string) error {
 			return fmt.Errorf("confirming deployment %s: %w", deployment, err)
 		}
 	}
-	if err := errors.Join(durable.SyncFolder(b.folder()), syncFileSystem(b.Boot)); err != nil {
+	if err := errors.Join(syncFolder(b.folder()), syncFileSystem(b.Boot)); err != nil {
 		return fmt.Errorf("confirming deployment %s: %w", deployment, err)
 	}
 	return b.remove(files, func(f file) bool {
@@ -239,7 +238,7 @@ func (b SystemdBoot) remove(files []file, which func(file) bool) error {
 	if !removed {
 		return nil
 	}
-	return errors.Join(durable.SyncFolder(b.folder()), syncFileSystem(b.Boot))
+	return errors.Join(syncFolder(b.folder()), syncFileSystem(b.Boot))
 }
 
 // Booted reads what the first process wrote down about this boot, else the kernel command line.

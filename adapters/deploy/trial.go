@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"elemental/adapters/durable"
 	"elemental/core"
 	"elemental/ports"
 )
@@ -129,7 +128,7 @@ func (e *Engine) Blame(deployment, reason string) error {
 	if !deploymentForm.MatchString(deployment) {
 		return fmt.Errorf("keeping why a deployment fell: %q is not a deployment", deployment)
 	}
-	return durable.WriteFile(e.deployment(deployment, failureFile), []byte(reason+"\n"), 0o644)
+	return writeFile(e.deployment(deployment, failureFile), []byte(reason+"\n"), 0o644)
 }
 
 // checksOf are the health checks of the running trial: those of the request when it means this deployment, since

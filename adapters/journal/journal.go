@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"elemental/adapters/durable"
 	"elemental/core"
 )
 
@@ -51,8 +50,47 @@ func (f File) Load(context.Context) (core.Journal, error) {
 // Save writes the journal to a temporary file and renames it, so that a power cut leaves the old one or the
 // new one, whole.
 func (f File) Save(_ context.Context, journal core.Journal) error {
-	if err := durable.WriteJSON(f.path, document{Format: format, Journal: journal}); err != nil {
+	text, err := json.Marshal(document{Format: format, Journal: journal})
+	if err != nil {
+		return fmt.Errorf("writing the journal: %w", err)
+	}
+	if err := replace(f.path, text); err != nil {
 		return fmt.Errorf("writing the journal: %w", err)
 	}
 	return nil
+}
+
+func replace(path string, content []byte) (err error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(dir, ".journal-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temporary.Name()) // What matters was said by the first error.
+		}
+	}()
+	_, err = temporary.Write(content)
+	if err == nil {
+		err = temporary.Sync()
+	}
+	if err = errors.Join(err, temporary.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(temporary.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(dir)
+}
+
+func syncFolder(dir string) error {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }

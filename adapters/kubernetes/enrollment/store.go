@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"elemental/adapters/durable"
 	"elemental/adapters/kubernetes/identity"
 	"elemental/ports"
 )
@@ -98,8 +97,8 @@ func (s store) write(name string, secret []byte) error {
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
 		return fmt.Errorf("keeping the host's identity: %w", err)
 	}
-	if err := durable.WriteFile(filepath.Join(s.folder, name), secret, 0o600); err != nil {
+	if err := writeFile(filepath.Join(s.folder, name), secret); err != nil {
 		return fmt.Errorf("keeping the host's identity: %w", err)
 	}
-	return durable.SyncFolder(filepath.Dir(s.folder))
+	return syncFolder(filepath.Dir(s.folder))
 }

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"elemental/adapters/durable"
+	"elemental/adapters/plugin/durable"
 )
 
 // remembered is the file in the work dir that says what was done.

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"elemental/adapters/durable"
+	"elemental/adapters/plugin/durable"
 )
 
 // write replaces a file in the work dir as a whole.

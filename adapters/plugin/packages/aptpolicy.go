@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"elemental/adapters/durable"
+	"elemental/adapters/plugin/durable"
 	"elemental/adapters/plugin/program"
 	"elemental/core"
 	"elemental/ports"

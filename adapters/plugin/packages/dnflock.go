@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"elemental/adapters/durable"
+	"elemental/adapters/plugin/durable"
 )
 
 // versionLock is the list of dnf's plugin versionlock, which comes in the package python3-dnf-plugin-versionlock. A host

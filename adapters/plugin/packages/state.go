@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"elemental/adapters/durable"
+	"elemental/adapters/plugin/durable"
 )
 
 // stateFile is the file in the work dir that holds the plugin's memory.

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"elemental/adapters/durable"
+	"elemental/adapters/plugin/durable"
 )
 
 // zypperLocks is where libzypp keeps its locks: groups of lines, with empty lines between them. Elemental's are those

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"elemental/adapters/durable"
+	"elemental/adapters/plugin/durable"
 )
 
 // remembered is the file in the work dir that says what was staged.

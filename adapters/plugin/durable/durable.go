@@ -1,5 +1,5 @@
-// Package durable writes files so that a crash or a power cut leaves the old one or the new one, whole. It is
-// the one adapter that the others may use.
+// Package durable writes what built-in plugins must not forget, so that a crash or a power cut leaves the old file or the
+// new one, whole.
 package durable
 
 import (
