@@ -42,6 +42,9 @@ type Applicant struct {
 	Known   string // the host that has this very key; empty: none
 	Leaving bool   // that host is being deleted
 	Revoked bool   // that host's identity was revoked, and it was not let in again since
+	// Told says that this request was answered with ReasonRevoked since then. Only so is a ruling known to be newer
+	// than the revocation, by no clock: an older one was taken back with that answer.
+	Told bool
 
 	Ruling   Ruling
 	Replaces string // the host whose place this key is to take, as the administrator says; empty: none
@@ -64,6 +67,9 @@ type Admission struct {
 	Host    string // the host that it is, where that is known already; empty: a new one
 	Reason  string
 	Message string
+	// Withdraw says that the approval is to be taken back, in one write with this answer. Another one that is given
+	// after that counts.
+	Withdraw bool
 }
 
 // The reasons of admissions.
@@ -98,6 +104,16 @@ var joinRules = []struct {
 		}),
 	},
 	{
+		"an administrator denied it, and the host with this key was revoked",
+		func(a Applicant) bool { return a.Ruling == RulingDenied && a.Known != "" && a.Revoked },
+		func(a Applicant) Admission {
+			return Admission{
+				Joining: JoiningRefused, Host: a.Known, Reason: ReasonRevoked,
+				Message: fmt.Sprintf("the identity of ElementalHost %s was revoked, and an administrator denied this request", a.Known),
+			}
+		},
+	},
+	{
 		"an administrator denied it", func(a Applicant) bool { return a.Ruling == RulingDenied },
 		refuse(ReasonDenied, func(Applicant) string { return "an administrator denied this request" }),
 	},
@@ -115,10 +131,13 @@ var joinRules = []struct {
 	},
 	{
 		"the host with this key was revoked, and nobody let it in again",
-		func(a Applicant) bool { return a.Known != "" && a.Revoked && a.Ruling != RulingApproved },
-		wait(ReasonRevoked, func(a Applicant) string {
-			return fmt.Sprintf("the identity of ElementalHost %s was revoked; an administrator may approve this request", a.Known)
-		}),
+		func(a Applicant) bool { return a.Known != "" && a.Revoked && !(a.Ruling == RulingApproved && a.Told) },
+		func(a Applicant) Admission {
+			return Admission{
+				Joining: JoiningWaits, Host: a.Known, Reason: ReasonRevoked, Withdraw: a.Ruling == RulingApproved,
+				Message: fmt.Sprintf("the identity of ElementalHost %s was revoked, and an approval from before that counts no more; an administrator may approve this request now", a.Known),
+			}
+		},
 	},
 	{
 		"it is a host that is known", func(a Applicant) bool { return a.Known != "" },
@@ -182,17 +201,21 @@ var joinRules = []struct {
 }
 
 func refuse(reason string, message func(Applicant) string) func(Applicant) Admission {
-	return func(a Applicant) Admission { return Admission{JoiningRefused, "", reason, message(a)} }
+	return func(a Applicant) Admission {
+		return Admission{Joining: JoiningRefused, Reason: reason, Message: message(a)}
+	}
 }
 
 func wait(reason string, message func(Applicant) string) func(Applicant) Admission {
-	return func(a Applicant) Admission { return Admission{JoiningWaits, "", reason, message(a)} }
+	return func(a Applicant) Admission {
+		return Admission{Joining: JoiningWaits, Reason: reason, Message: message(a)}
+	}
 }
 
 func admit(reason string, host func(Applicant) (name, message string)) func(Applicant) Admission {
 	return func(a Applicant) Admission {
 		name, message := host(a)
-		return Admission{JoiningAdmitted, name, reason, message}
+		return Admission{Joining: JoiningAdmitted, Host: name, Reason: reason, Message: message}
 	}
 }
 

@@ -36,8 +36,12 @@ func TestAdmit(t *testing.T) {
 			a.Known, a.Approval, a.MaxHosts, a.Hosts = "a", core.ApprovalManual, 1, 1
 		}, core.JoiningAdmitted, "a", core.ReasonKnown},
 		{"it is known and being deleted", func(a *core.Applicant) { a.Known, a.Leaving = "a", true }, core.JoiningWaits, "", core.ReasonHostLeaving},
-		{"it was revoked", func(a *core.Applicant) { a.Known, a.Revoked = "a", true }, core.JoiningWaits, "", core.ReasonRevoked},
-		{"it was revoked and approved again", func(a *core.Applicant) { a.Known, a.Revoked, a.Ruling = "a", true, core.RulingApproved }, core.JoiningAdmitted, "a", core.ReasonKnown},
+		{"it was revoked", func(a *core.Applicant) { a.Known, a.Revoked = "a", true }, core.JoiningWaits, "a", core.ReasonRevoked},
+		{"it was revoked and denied", func(a *core.Applicant) { a.Known, a.Revoked, a.Ruling = "a", true, core.RulingDenied }, core.JoiningRefused, "a", core.ReasonRevoked},
+		{"it was approved and then revoked", func(a *core.Applicant) { a.Known, a.Revoked, a.Ruling = "a", true, core.RulingApproved }, core.JoiningWaits, "a", core.ReasonRevoked},
+		{"it was revoked and then approved", func(a *core.Applicant) {
+			a.Known, a.Revoked, a.Told, a.Ruling = "a", true, true, core.RulingApproved
+		}, core.JoiningAdmitted, "a", core.ReasonKnown},
 		{"there are too many", func(a *core.Applicant) { a.MaxHosts, a.Hosts = 2, 2 }, core.JoiningWaits, "", core.ReasonTooManyHosts},
 		{"there is room for one", func(a *core.Applicant) { a.MaxHosts, a.Hosts = 2, 1 }, core.JoiningAdmitted, "", core.ReasonAutomaticallyLetIn},
 		{"an approval does not lift the limit", func(a *core.Applicant) { a.MaxHosts, a.Hosts, a.Ruling = 2, 2, core.RulingApproved }, core.JoiningWaits, "", core.ReasonTooManyHosts},
@@ -63,6 +67,46 @@ func TestAdmit(t *testing.T) {
 			is.Equal(got.Host, c.host)
 			is.Equal(got.Reason, c.reason)
 			is.True(got.Message != "")
+		})
+	}
+}
+
+// TestAnApprovalCountsOnlyIfItIsNewerThanTheRevocation tells what befalls one request, as whoever keeps it carries out
+// the answers.
+func TestAnApprovalCountsOnlyIfItIsNewerThanTheRevocation(t *testing.T) {
+	const key = "5d41402abc4b2a76b9719d911017c592"
+	a := core.Applicant{Request: key, KeyHash: key, Registration: "field", Registered: true, Approval: core.ApprovalManual}
+	for _, step := range []struct {
+		what    string
+		happens func()
+		joining core.Joining
+		reason  string
+		ruling  core.Ruling // that stands afterwards
+	}{
+		{"it asks", func() {}, core.JoiningWaits, core.ReasonWaitingForApproval, core.RulingNone},
+		{"it is approved", func() { a.Ruling = core.RulingApproved }, core.JoiningAdmitted, core.ReasonApproved, core.RulingApproved},
+		{"its host is revoked", func() { a.Known, a.Revoked = "a", true }, core.JoiningWaits, core.ReasonRevoked, core.RulingNone},
+		{"it is looked at again", func() {}, core.JoiningWaits, core.ReasonRevoked, core.RulingNone},
+		{"it is approved again", func() { a.Ruling = core.RulingApproved }, core.JoiningAdmitted, core.ReasonKnown, core.RulingApproved},
+		{"its host is revoked again", func() { a.Revoked = true }, core.JoiningWaits, core.ReasonRevoked, core.RulingNone},
+		{"it is denied", func() { a.Ruling = core.RulingDenied }, core.JoiningRefused, core.ReasonRevoked, core.RulingDenied},
+		{"it is approved after all", func() { a.Ruling = core.RulingApproved }, core.JoiningAdmitted, core.ReasonKnown, core.RulingApproved},
+		{"it is denied, its host is revoked, and nobody looks before it is approved", func() { a.Revoked, a.Told = true, false }, core.JoiningWaits, core.ReasonRevoked, core.RulingNone},
+	} {
+		t.Run(step.what, func(t *testing.T) {
+			is := is.New(t)
+			step.happens()
+			answer := core.Admit(a)
+			is.Equal(answer.Joining, step.joining)
+			is.Equal(answer.Reason, step.reason)
+			a.Told = answer.Reason == core.ReasonRevoked
+			if answer.Withdraw {
+				a.Ruling = core.RulingNone
+			}
+			if answer.Joining == core.JoiningAdmitted {
+				a.Revoked = false
+			}
+			is.Equal(a.Ruling, step.ruling)
 		})
 	}
 }

@@ -14,7 +14,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -85,10 +84,14 @@ func (r *applicants) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	answer := core.Admit(applicant)
 	if answer.Joining != core.JoiningAdmitted {
-		err := r.report(ctx, asked, answer, "", nil)
+		if answer.Withdraw {
+			err = r.withdraw(ctx, asked, answer)
+		} else {
+			err = r.report(ctx, asked, answer, answer.Host, nil)
+		}
 		return ctrl.Result{RequeueAfter: max(time.Second, asked.CreationTimestamp.Add(unansweredFor).Sub(r.now()))}, unlessStale(err)
 	}
-	return r.admit(ctx, asked, registration, answer)
+	return r.admit(ctx, asked, registration, applicant, answer)
 }
 
 // stands says whether the very host that an answer was sealed for is still there, and was not revoked: the answer then
@@ -150,7 +153,17 @@ func (r *applicants) known(ctx context.Context, asked *v1beta1.ElementalHostRequ
 	if len(list.Items) == 0 {
 		return nil, nil
 	}
-	return &list.Items[0], nil
+	host := &list.Items[0]
+	if revoked(host) { // It may have been let in again a moment ago, and an approval is taken back for this.
+		err := r.live.Get(ctx, client.ObjectKeyFromObject(host), host)
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading ElementalHost %s/%s of ElementalHostRequest %s: %w", host.Namespace, host.Name, asked.Name, err)
+		}
+	}
+	return host, nil
 }
 
 // applicant puts a request into the core's words.
@@ -181,6 +194,7 @@ func (r *applicants) applicant(ctx context.Context, asked *v1beta1.ElementalHost
 	if known != nil {
 		a.Known, a.Leaving, a.Revoked = known.Name, !known.DeletionTimestamp.IsZero(), revoked(known)
 	}
+	a.Told = told(asked, known)
 	if a.Replaces != "" {
 		err := r.live.Get(ctx, types.NamespacedName{Namespace: asked.Namespace, Name: a.Replaces}, &v1beta1.ElementalHost{})
 		if client.IgnoreNotFound(err) != nil {
@@ -191,30 +205,14 @@ func (r *applicants) applicant(ctx context.Context, asked *v1beta1.ElementalHost
 	return a, nil
 }
 
-func rulingOf(asked *v1beta1.ElementalHostRequest) core.Ruling {
-	switch c := meta.FindStatusCondition(asked.Status.Conditions, v1beta1.ConditionApproved); {
-	case c == nil:
-		return core.RulingNone
-	case c.Status == metav1.ConditionTrue:
-		return core.RulingApproved
-	default:
-		return core.RulingDenied
-	}
-}
-
-func revoked(host *v1beta1.ElementalHost) bool {
-	_, annotated := host.Annotations[v1beta1.AnnotationRevoked]
-	return annotated
-}
-
 // admit makes the applicant a host, or finds the one that it is, and seals what lets it be that one.
-func (r *applicants) admit(ctx context.Context, asked *v1beta1.ElementalHostRequest, registration *v1beta1.ElementalRegistration, answer core.Admission) (ctrl.Result, error) {
+func (r *applicants) admit(ctx context.Context, asked *v1beta1.ElementalHostRequest, registration *v1beta1.ElementalRegistration, applicant core.Applicant, answer core.Admission) (ctrl.Result, error) {
 	var host *v1beta1.ElementalHost
 	var err error
 	if answer.Host == "" {
 		host, err = r.create(ctx, asked, registration)
 	} else {
-		host, err = r.adopt(ctx, asked, answer.Host)
+		host, err = r.adopt(ctx, asked, answer.Host, applicant.Revoked)
 	}
 	if err != nil {
 		return ctrl.Result{}, unlessStale(err)
@@ -287,11 +285,14 @@ func (r *applicants) isSystems(ctx context.Context, namespace, name string) (boo
 	return !slices.ContainsFunc(lease.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "ElementalHost" }), nil
 }
 
-// adopt gives an existing host this key and this request's answer.
-func (r *applicants) adopt(ctx context.Context, asked *v1beta1.ElementalHostRequest, name string) (*v1beta1.ElementalHost, error) {
+// adopt gives an existing host this key and this request's answer. It ends a revocation only if that was looked at.
+func (r *applicants) adopt(ctx context.Context, asked *v1beta1.ElementalHostRequest, name string, revocation bool) (*v1beta1.ElementalHost, error) {
 	host := &v1beta1.ElementalHost{}
 	if err := r.live.Get(ctx, types.NamespacedName{Namespace: asked.Namespace, Name: name}, host); err != nil {
 		return nil, fmt.Errorf("reading ElementalHost %s/%s: %w", asked.Namespace, name, err)
+	}
+	if host.Spec.PubKey == asked.Spec.PublicKey && revoked(host) && !revocation {
+		return nil, apierrors.NewConflict(v1beta1.GroupVersion.WithResource("elementalhosts").GroupResource(), name, errors.New("it was revoked a moment ago"))
 	}
 	before := host.DeepCopy()
 	if host.Spec.PubKey != asked.Spec.PublicKey { // The identity that held its place before ends here.
@@ -352,20 +353,24 @@ func (r *applicants) report(ctx context.Context, asked *v1beta1.ElementalHostReq
 	if answer.Joining == core.JoiningAdmitted {
 		admitted.Status = core.True
 	}
-	if credentials == nil && asked.Status.Credentials == nil && says(asked.Status.Conditions, []core.Condition{admitted}, v1beta1.ConditionAdmitted) {
+	if credentials == nil && asked.Status.Credentials == nil && asked.Status.HostName == host && says(asked.Status.Conditions, []core.Condition{admitted}, v1beta1.ConditionAdmitted) {
 		return nil
 	}
-	status := map[string]any{"conditions": toConditions(asked.Status.Conditions, []core.Condition{admitted}, r.now())}
+	status := map[string]any{"conditions": toConditions(asked.Status.Conditions, []core.Condition{admitted}, r.now()), "hostName": host}
 	if credentials != nil {
-		status["hostName"], status["credentials"] = host, credentials
+		status["credentials"] = credentials
 	}
 	if err := applyStatus(ctx, r.client, asked, status); err != nil {
 		return err
 	}
+	r.tell(asked, answer)
+	return nil
+}
+
+func (r *applicants) tell(asked *v1beta1.ElementalHostRequest, answer core.Admission) {
 	kind := corev1.EventTypeNormal
 	if answer.Joining == core.JoiningRefused {
 		kind = corev1.EventTypeWarning
 	}
 	r.events.Eventf(asked, nil, kind, answer.Reason, "Join", "%s", answer.Message)
-	return nil
 }
