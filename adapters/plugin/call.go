@@ -26,6 +26,7 @@ type call struct {
 	name     string
 	verb     core.Verb
 	deadline Deadline
+	patience time.Duration // between the answer and the exit
 	progress func(ports.Progress)
 
 	process *process
@@ -42,9 +43,9 @@ func (r *Runner) run(ctx context.Context, e *executable, verb core.Verb, in port
 	if err != nil {
 		return nil, err
 	}
-	process, err := start(e, string(verb), r.workDir(), environment(), r.config.Patience)
+	process, err := r.start(ctx, e, string(verb))
 	if err != nil {
-		return nil, broken("PluginNotStarted", "%v", err)
+		return nil, err
 	}
 	defer process.close()
 	go func() {
@@ -55,7 +56,7 @@ func (r *Runner) run(ctx context.Context, e *executable, verb core.Verb, in port
 	done := make(chan struct{})
 	defer close(done)
 	c := &call{
-		name: r.config.Name, verb: verb, deadline: r.deadlines[verb], progress: progress, process: process,
+		name: r.config.Name, verb: verb, deadline: r.deadlines[verb], patience: r.config.Patience, progress: progress, process: process,
 		lines: make(chan line), alive: make(chan struct{}, 1),
 		log: &logTail{log: r.log.With(slog.String("verb", string(verb))), done: make(chan struct{})},
 	}
@@ -74,7 +75,7 @@ func (c *call) await(ctx context.Context) (json.RawMessage, error) {
 			}
 			close(drained)
 		}()
-		c.process.stop()
+		c.process.Stop()
 		defer func() { <-drained }()
 	}
 	// Something that left the group may hold the pipes open for ever.
@@ -133,13 +134,13 @@ func (c *call) listen(ctx context.Context) (stopped bool, err error) {
 				return true, err
 			}
 			if c.last != nil && answered == nil {
-				answered = time.After(c.process.patience)
+				answered = time.After(c.patience)
 			}
 		case <-c.alive:
 			if c.deadline.Silent > 0 {
 				silent.Reset(c.deadline.Silent)
 			}
-		case <-c.process.exited:
+		case <-c.process.Exited():
 			return false, nil
 		case <-answered:
 			return true, nil // The answer stands; what does not end by itself is ended.

@@ -46,9 +46,9 @@ func (r *Runner) Exchange(ctx context.Context, verb string, request []byte, kill
 		return Exchange{}, fmt.Errorf("making the work dir of the plugin %q: %w", r.config.Name, err)
 	}
 	begin := time.Now()
-	process, err := start(e, verb, r.workDir(), environment(), r.config.Patience)
+	process, err := r.start(ctx, e, verb)
 	if err != nil {
-		return Exchange{}, broken("PluginNotStarted", "%v", err)
+		return Exchange{}, err
 	}
 	defer process.close()
 	go func() {
@@ -66,14 +66,14 @@ func (r *Runner) Exchange(ctx context.Context, verb string, request []byte, kill
 	x.listen(ctx, process, lines, kill)
 	x.Took = time.Since(begin)
 	<-log.done
-	x.Log, x.Left = log.end(), process.left
+	x.Log, x.Left = log.end(), process.Exit().Left
 	_, x.Ended = process.exit()
 	return x, nil
 }
 
 // listen takes the plugin's lines until it has ended and its pipe is read.
 func (x *Exchange) listen(ctx context.Context, p *process, lines <-chan line, kill func(string) bool) {
-	exited, ended := (<-chan struct{})(p.exited), ctx.Done()
+	exited, ended := p.Exited(), ctx.Done()
 	for lines != nil || exited != nil {
 		select {
 		case l, open := <-lines:
@@ -86,7 +86,7 @@ func (x *Exchange) listen(ctx context.Context, p *process, lines <-chan line, ki
 			}
 			if kill != nil && kill(string(l.text)) {
 				x.Killed = true
-				p.kill()
+				p.Kill()
 			}
 		case <-exited:
 			exited = nil
@@ -95,7 +95,7 @@ func (x *Exchange) listen(ctx context.Context, p *process, lines <-chan line, ki
 			_, _ = p.stdout.SetReadDeadline(end), p.stderr.SetReadDeadline(end)
 		case <-ended:
 			ended, x.Killed = nil, true
-			p.kill()
+			p.Kill()
 		}
 	}
 }

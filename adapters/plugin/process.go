@@ -1,57 +1,52 @@
 package plugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
+	"path/filepath"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"elemental/core"
+	"elemental/ports"
 )
 
-// process is one running plugin and all its children: a process group of its own.
+// process is one running plugin, and our ends of its pipes.
 type process struct {
-	command               *exec.Cmd
-	stdin, stdout, stderr *os.File // our ends
-
-	patience time.Duration
-	exited   chan struct{} // closed when the plugin has exited and nothing of its group is left
-	left     bool          // it left children behind; to be read when it has exited
-
-	reaping sync.Mutex // held while the process ID may become someone else's
-	reaped  bool
+	ports.Process
+	stdin, stdout, stderr *os.File
 }
 
-// start runs an executable through the descriptor that was checked. A script's interpreter opens it by the
-// same descriptor, which is therefore left open in the child.
-func start(e *executable, verb, workDir string, environment []string, patience time.Duration) (*process, error) {
-	command := exec.Command("/proc/self/fd/3", append(e.args, verb)...)
-	command.Args[0] = e.path
-	command.ExtraFiles = []*os.File{e.file}
-	command.Dir = workDir
-	command.Env = environment
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &process{command: command, patience: patience, exited: make(chan struct{})}
+// start starts the plugin with one argument. Its failure is a core.Failure, or the context's end.
+func (r *Runner) start(ctx context.Context, e *executable, verb string) (*process, error) {
+	p := &process{}
 	theirs, err := p.connect()
 	if err == nil {
-		begun := make(chan error)
-		go p.attend(begun)
-		err = <-begun
+		p.Process, err = r.launcher.Start(ctx, ports.Program{
+			Name: filepath.Base(r.config.Name) + "/" + verb,
+			File: e.file, Args: append(append([]string{e.path}, e.args...), verb), Dir: r.workDir(), Environment: environment(),
+			Stdin: theirs[0], Stdout: theirs[1], Stderr: theirs[2], Patience: r.config.Patience,
+		})
 	}
 	for _, file := range theirs {
 		_ = file.Close()
 	}
-	if err != nil {
-		p.close()
-		return nil, fmt.Errorf("starting %s: %w", e.path, err)
+	if err == nil {
+		return p, nil
 	}
-	return p, nil
+	p.close()
+	switch failure := broken("PluginNotStarted", "starting %s: %v", e.path, err); {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("starting the plugin %q for %s: %w", r.config.Name, verb, context.Cause(ctx))
+	case errors.Is(err, ports.ErrNotReady):
+		// The host is to blame, and not the plugin.
+		failure.Class = core.FailureRetryable
+		return nil, failure
+	default:
+		return nil, failure
+	}
 }
 
 // connect makes the three pipes, and returns the plugin's ends of them.
@@ -60,17 +55,17 @@ func (p *process) connect() ([]*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.stdin, p.command.Stdin = toPlugin, in
+	p.stdin = toPlugin
 	fromPlugin, out, err := os.Pipe()
 	if err != nil {
 		return []*os.File{in}, err
 	}
-	p.stdout, p.command.Stdout = fromPlugin, out
+	p.stdout = fromPlugin
 	logOfPlugin, log, err := os.Pipe()
 	if err != nil {
 		return []*os.File{in, out}, err
 	}
-	p.stderr, p.command.Stderr = logOfPlugin, log
+	p.stderr = logOfPlugin
 	return []*os.File{in, out, log}, nil
 }
 
@@ -82,116 +77,15 @@ func (p *process) close() {
 	}
 }
 
-// attend starts the plugin and stays until it has exited. It keeps to one thread, since the kernel kills
-// the plugin when the thread that started it ends, so that an agent that dies takes its plugin along.
-func (p *process) attend(begun chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := p.command.Start()
-	begun <- err
-	if err != nil {
-		return
-	}
-	defer close(p.exited)
-	p.awaitExit()
-	// As long as the plugin is not reaped, its ID and that of its group are no one else's.
-	if p.left = p.childrenLeft(); p.left {
-		p.signal(syscall.SIGTERM)
-		p.awaitChildren()
-		p.signal(syscall.SIGKILL)
-		// One that hangs in the kernel dies when it comes back from there, and is not waited for.
-		p.awaitChildren()
-	}
-	p.reaping.Lock()
-	defer p.reaping.Unlock()
-	_ = p.command.Wait() // The error is the exit status, which is read from ProcessState.
-	p.reaped = true
-}
-
-// awaitExit returns when the plugin has exited, and leaves it unreaped.
-func (p *process) awaitExit() {
-	for {
-		err := unix.Waitid(unix.P_PID, p.command.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
-}
-
-// signal sends a signal to the plugin and its children, unless they are all gone.
-func (p *process) signal(s syscall.Signal) {
-	p.reaping.Lock()
-	defer p.reaping.Unlock()
-	if !p.reaped {
-		// The one error there can be is that no one is left.
-		_ = syscall.Kill(-p.command.Process.Pid, s)
-	}
-}
-
-// kill kills the plugin and its children at once.
-func (p *process) kill() { p.signal(syscall.SIGKILL) }
-
-// stop ends the plugin and its children: it asks, waits, and kills.
-func (p *process) stop() {
-	p.signal(syscall.SIGTERM)
-	select {
-	case <-p.exited:
-	case <-time.After(p.patience):
-		p.signal(syscall.SIGKILL)
-		<-p.exited
-	}
-}
-
-// awaitChildren returns when nothing in the plugin's group runs any more, or after some time.
-func (p *process) awaitChildren() {
-	for end := time.Now().Add(p.patience); p.childrenLeft() && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-// childrenLeft says whether anything in the plugin's group still runs. A zombie does not, the plugin itself among them.
-func (p *process) childrenLeft() bool {
-	group := p.command.Process.Pid
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return false
-	}
-	defer proc.Close()
-	names, err := proc.Readdirnames(-1)
-	if err != nil {
-		return false
-	}
-	for _, name := range names {
-		id, err := strconv.Atoi(name)
-		if err != nil || id == group {
-			continue
-		}
-		if of, err := unix.Getpgid(id); err == nil && of == group && !ended(id) {
-			return true
-		}
-	}
-	return false
-}
-
-// ended says whether a process is a zombie, or gone.
-func ended(id int) bool {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(id) + "/stat")
-	if err != nil {
-		return true
-	}
-	// The name stands in parentheses and may hold anything; after it comes the state.
-	state := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	return len(state) > 0 && (state[0] == "Z" || state[0] == "X")
-}
-
 // exit words how the plugin ended; empty when it ended well.
 func (p *process) exit() (reason, words string) {
-	status := p.command.ProcessState.Sys().(syscall.WaitStatus)
-	switch {
-	case status.Signaled():
-		return "PluginKilled", "was ended by signal " + strconv.Itoa(int(status.Signal())) + " (" + status.Signal().String() + ")"
-	case status.ExitStatus() != 0:
-		return "PluginExited", "exited with status " + strconv.Itoa(status.ExitStatus())
+	switch exit := p.Exit(); {
+	case exit.Lost != "":
+		return "PluginLost", "was lost sight of: " + exit.Lost
+	case exit.Signal != 0:
+		return "PluginKilled", "was ended by signal " + strconv.Itoa(exit.Signal) + " (" + syscall.Signal(exit.Signal).String() + ")"
+	case exit.Status != 0:
+		return "PluginExited", "exited with status " + strconv.Itoa(exit.Status)
 	default:
 		return "", ""
 	}

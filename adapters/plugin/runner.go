@@ -27,6 +27,8 @@ type Config struct {
 	Builtins []string
 	// Log takes the plugin's standard error, line by line.
 	Log *slog.Logger
+	// Launcher starts the plugin; nil: as a child process of this one.
+	Launcher ports.Launcher
 
 	Folder    string                 // where plugins are looked up; empty: the constant Folder
 	Self      string                 // this program; empty: the one that runs
@@ -34,10 +36,11 @@ type Config struct {
 	Patience  time.Duration          // 0: the constant Patience
 }
 
-// Runner is a plugin in a process of its own, started anew for every call. One that crashes, hangs or
+// Runner is a plugin in a process or a unit of its own, started anew for every call. One that crashes, hangs or
 // floods costs one call.
 type Runner struct {
 	config    Config
+	launcher  ports.Launcher
 	log       *slog.Logger
 	deadlines map[core.Verb]Deadline
 
@@ -49,7 +52,10 @@ type Runner struct {
 
 // NewRunner returns a runner for a plugin, which need not be there yet: it is looked up at every call.
 func NewRunner(config Config) *Runner {
-	r := &Runner{config: config, log: config.Log, deadlines: config.Deadlines}
+	r := &Runner{config: config, launcher: config.Launcher, log: config.Log, deadlines: config.Deadlines}
+	if r.launcher == nil {
+		r.launcher = Children{}
+	}
 	if r.config.Patience == 0 {
 		r.config.Patience = Patience
 	}
