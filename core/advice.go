@@ -71,12 +71,15 @@ type counsel struct {
 // whatever else it shows.
 var counsels = []counsel{
 	{"what is asked for runs, and the host is ready", wellReasons, isWell, HealthReady, nil, nothingToDo},
+	{"it is being deleted, and its agent is not seen", []string{ReasonNotSeen}, isLeaving, HealthUnseen, nil, giveUpOrLook},
 	{"its agent is not seen, and what is asked for does not run", []string{ReasonNotSeen}, isUnsettled, HealthUnseen, isStaying, lookForAgent},
 	{"its agent is not seen", []string{ReasonNotSeen}, nil, HealthUnseen, nil, lookForAgent},
-	{"resetting it failed", []string{ReasonResetFailed}, nil, HealthFailed, isAny, readAgentLog},
+	{"its own policy denies the reset", []string{ReasonPolicyDenied}, isLeaving, HealthFailed, isAny, allowReset},
+	{"resetting it failed", []string{ReasonResetFailed}, nil, HealthFailed, isAny, mendReset},
 	{"it is being reset", []string{ReasonWaitingForReset}, nil, HealthLeaving, nil, letItGoOn},
 	{"it is being deleted", nil, isLeaving, HealthLeaving, nil, letItGoOn},
 	{"the cluster does not know it under its name", []string{ReasonRegistrationFailed}, nil, HealthFailed, nil, checkIdentity},
+	{"its cloud config could not be installed", []string{ReasonCloudConfigFailed}, nil, HealthFailed, isAny, mendCloudConfig},
 	{"installing it failed", []string{ReasonInstallationFailed}, nil, HealthFailed, isAny, readAgentLog},
 	{"it is being installed", []string{ReasonWaitingForInstallation}, nil, HealthUpdating, nil, letItGoOn},
 	{"it is paused", []string{ReasonPaused}, nil, HealthPaused, nil, unpause},

@@ -46,6 +46,7 @@ const (
 	ReasonInstalled              = "Installed"
 	ReasonWaitingForInstallation = "WaitingForInstallation"
 	ReasonInstallationFailed     = "InstallationFailed"
+	ReasonCloudConfigFailed      = "CloudConfigInstallationFailed"
 
 	ReasonBootstrapped        = "Bootstrapped"
 	ReasonWaitingForBootstrap = "WaitingForBootstrap"

@@ -25,12 +25,19 @@ type rule struct {
 // rules are tried from the top; the first that applies wins. The last always applies.
 var rules = []rule{
 	{"the host is not registered", unregistered, register},
+	{"the host was reset", resetDone, tellReset},
+	{"resetting was tried as often as it may be", resetInVain, reportReset},
 	{"a reset is asked for", resetAsked, triggerReset},
+	{"a reset goes on after a restart", resetUnrestarted, restartForReset},
+	{"a reset waits for a restart", resetRestarting, awaitResetRestart},
 	{"a reset is under way", resetUnderWay, reset},
 	{"the system was installed and runs after a restart", installedUnrestarted, restartInstalled},
-	{"the system is not installed", uninstalled, install},
+	{"the system is to be installed", installDue, install},
+	{"the system is not installed", uninstalled, reportUninstalled},
 	{"bootstrapping succeeded", joinedUnreported, reportJoined},
 	{"the plugin gives no answer", pluginSilent, reportSilence},
+	{"the host does not bear its name", nameDue, setName},
+	{"the cloud config of the registration is not installed", cloudConfigDue, installCloudConfig},
 	{"this boot runs a version that is not confirmed yet", unconfirmed, confirm},
 	{"a version that fell back is asked for anew", fellBackRenewed, forget},
 	{"the boot loader fell back from the version asked for", fellBack, reportRolledBack},
@@ -87,6 +94,7 @@ func remembered(want Desired, seen Observed) Journal {
 	if pluginSilent(want, seen) {
 		return j
 	}
+	j = j.noteReset(want.Reset, seen.Reset)
 	j = j.learn(want, seen.Plugin)
 	if fellBack(want, seen) && j.Requested != "" && j.renewed(want) {
 		return j
@@ -97,20 +105,40 @@ func remembered(want Desired, seen Observed) Journal {
 // When the rows apply.
 
 func unregistered(_ Desired, seen Observed) bool { return !seen.Registered }
-func resetAsked(want Desired, seen Observed) bool {
-	return want.Reset && seen.Reset == ResetNone && !pluginSilent(want, seen)
+func resetDone(want Desired, seen Observed) bool {
+	return want.Reset && seen.Reset == ResetDone && seen.Journal.ResetTaken
 }
-func resetUnderWay(_ Desired, seen Observed) bool { return seen.Reset != ResetNone }
+func resetAsked(want Desired, seen Observed) bool {
+	return want.Reset && seen.Reset != ResetUnderWay && !pluginSilent(want, seen)
+}
+func resetInVain(want Desired, seen Observed) bool {
+	return resetAsked(want, seen) && seen.Journal.Resets >= seen.Limits.Attempts
+}
+func resetUnrestarted(want Desired, seen Observed) bool {
+	return resetRestarting(want, seen) && !seen.restarting() && seen.due(VerbRestart)
+}
+func resetRestarting(want Desired, seen Observed) bool {
+	restarted := seen.Journal.RestartBoot != "" && seen.Journal.RestartBoot != seen.Boot
+	return resetUnderWay(want, seen) && seen.Plugin.NeedsRestart && !restarted && !pluginSilent(want, seen)
+}
+func resetUnderWay(_ Desired, seen Observed) bool { return seen.Reset == ResetUnderWay }
+func installDue(want Desired, seen Observed) bool { return uninstalled(want, seen) && seen.Installs }
 func uninstalled(_ Desired, seen Observed) bool {
 	return !seen.Installed && !pluginSilent(Desired{}, seen)
 }
 func installedUnrestarted(want Desired, seen Observed) bool {
-	return uninstalled(want, seen) && seen.Plugin.NeedsRestart && !seen.restarting() && seen.due(VerbRestart) && seen.Journal.RestartBoot == ""
+	return installDue(want, seen) && seen.Plugin.NeedsRestart && !seen.restarting() && seen.due(VerbRestart) && seen.Journal.RestartBoot == ""
 }
 func joinedUnreported(_ Desired, seen Observed) bool {
 	return seen.bootstrapped() && !seen.Reported
 }
 func pluginSilent(_ Desired, seen Observed) bool { return seen.Plugin.Silent.Class != "" }
+func nameDue(want Desired, seen Observed) bool {
+	return !seen.Named && seen.unjoined(want) && seen.due(VerbSetHostname)
+}
+func cloudConfigDue(want Desired, seen Observed) bool {
+	return seen.CloudConfig != seen.Journal.CloudConfig && seen.unjoined(want) && seen.due(VerbInstallCloudConfig)
+}
 func unconfirmed(_ Desired, seen Observed) bool {
 	return seen.Plugin.Verdict == VerdictUnconfirmed
 }
@@ -151,7 +179,7 @@ func differsUnarmed(want Desired, seen Observed) bool {
 }
 func failedForNow(want Desired, seen Observed) bool { return seen.differs(want) }
 func bootstrapDue(want Desired, seen Observed) bool {
-	return want.Bootstrap && !seen.bootstrapped() && seen.settled(want) && seen.due(VerbBootstrap)
+	return want.Bootstrap && !seen.bootstrapped() && seen.settled(want) && seen.finished() && seen.due(VerbBootstrap)
 }
 func always(Desired, Observed) bool { return true }
 
@@ -165,10 +193,47 @@ func triggerReset(_ Desired, seen Observed) Decision {
 	return attempt(Decision{Phase: PhaseTriggeringReset}, seen, VerbTriggerReset, Report{Required: true})
 }
 
-func reset(_ Desired, seen Observed) Decision {
-	if seen.Reset == ResetDone {
-		return Decision{Phase: PhaseResetting, Effects: []Effect{Report{Required: true}}}
+func reportReset(Desired, Observed) Decision {
+	return Decision{Phase: PhaseTriggeringReset, Effects: []Effect{Report{}}}
+}
+
+func restartForReset(Desired, Observed) Decision {
+	return Decision{
+		Phase: PhaseTriggeringReset, Effects: []Effect{Report{Required: true}, Restart{Why: "Elemental: the host restarts to be reset"}},
 	}
+}
+
+func awaitResetRestart(_ Desired, seen Observed) Decision {
+	d := Decision{Phase: PhaseTriggeringReset, Effects: []Effect{Report{}}, Again: until(seen.Journal.Trouble.NotBefore, seen)}
+	if seen.restarting() {
+		d.Again = until(seen.Journal.RestartAt.Add(seen.Limits.RestartBegins), seen)
+	}
+	return d
+}
+
+// tellReset ends a reset. The boot ends once, too, if the configuration says so: a boot after that one finds that it had
+// its ending already.
+func tellReset(_ Desired, seen Observed) Decision {
+	d := Decision{Phase: PhaseResetting, Effects: []Effect{Report{Required: true}}}
+	switch {
+	case seen.PostReset == EndingNone || seen.Journal.RestartBoot != "":
+	case !seen.due(VerbRestart):
+		d.Again = until(seen.Journal.Trouble.NotBefore, seen)
+	default:
+		d.Effects = append(d.Effects, seen.PostReset.effect("Elemental: the host was reset"))
+	}
+	return d
+}
+
+// effect is what ends a boot in this way; the ending that is none restarts.
+func (e Ending) effect(why string) Effect {
+	if e == EndingPowerOff {
+		return PowerOff{Why: why}
+	}
+	return Restart{Why: why}
+}
+
+func reset(_ Desired, seen Observed) Decision {
 	return attempt(Decision{Phase: PhaseResetting}, seen, VerbReset, Report{})
 }
 
@@ -176,10 +241,27 @@ func install(_ Desired, seen Observed) Decision {
 	return attempt(Decision{Phase: PhaseInstalling}, seen, VerbInstall, Report{})
 }
 
-func restartInstalled(Desired, Observed) Decision {
+func reportUninstalled(Desired, Observed) Decision {
+	return Decision{Phase: PhaseInstalling, Effects: []Effect{Report{}}}
+}
+
+func restartInstalled(_ Desired, seen Observed) Decision {
 	return Decision{
-		Phase: PhaseInstalling, Effects: []Effect{Report{Required: true}, Restart{Why: "Elemental: the host restarts into the system that was installed"}},
+		Phase:   PhaseInstalling,
+		Effects: []Effect{Report{Required: true}, seen.PostInstall.effect("Elemental: the system was installed")},
 	}
+}
+
+func setName(want Desired, seen Observed) Decision {
+	d := reportWaiting(want, seen)
+	d.Phase, d.Effects = PhaseFinalizingRegistration, []Effect{Report{}, Call{VerbSetHostname}}
+	return d
+}
+
+func installCloudConfig(want Desired, seen Observed) Decision {
+	d := reportWaiting(want, seen)
+	d.Phase, d.Effects = PhaseFinalizingRegistration, []Effect{Report{}, Call{VerbInstallCloudConfig}}
+	return d
 }
 
 func reportJoined(want Desired, seen Observed) Decision {

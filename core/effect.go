@@ -17,6 +17,8 @@ type (
 	Call struct{ Verb Verb }
 	// Restart ends this boot, for a reason that people logged in may read.
 	Restart struct{ Why string }
+	// PowerOff ends this boot, and no other follows until someone turns the host on.
+	PowerOff struct{ Why string }
 )
 
 func (Register) effect() {}
@@ -24,3 +26,4 @@ func (Report) effect()   {}
 func (Remember) effect() {}
 func (Call) effect()     {}
 func (Restart) effect()  {}
+func (PowerOff) effect() {}

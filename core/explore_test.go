@@ -94,7 +94,7 @@ func (e *explorer) agent(w world, silent bool) {
 // ended says whether an effect ends the list: what failed, or ended the boot.
 func (w world) ended(effect Effect) bool {
 	switch effect.(type) {
-	case Call, Restart:
+	case Call, Restart, PowerOff:
 		return true
 	case Register, Remember, Report:
 	}
@@ -120,6 +120,9 @@ func (e *explorer) effect(w *world, d Decision, effect Effect) {
 		if c, ok := Find(d.Conditions, BootstrapReady); ok && c.Status == True {
 			w.reported = true
 		}
+		if c, ok := Find(d.Conditions, ResetReady); ok && c.Status == True {
+			w.reported = false
+		}
 	case Call:
 		w.journal = w.journal.Begin(f.Verb, bootNow, worldNow, 0)
 		e.crash(*w)
@@ -129,6 +132,9 @@ func (e *explorer) effect(w *world, d Decision, effect Effect) {
 			w.journal = w.journal.Fail(f.Verb, *failure, worldNow, 0)
 		} else {
 			w.journal = w.journal.Succeed(f.Verb)
+			if f.Verb == VerbInstallCloudConfig {
+				w.journal = w.journal.Installed("c1")
+			}
 		}
 		if f.Verb == VerbStage {
 			if failure == nil || failure.Class == FailureFailed {
@@ -137,16 +143,28 @@ func (e *explorer) effect(w *world, d Decision, effect Effect) {
 		}
 	case Restart:
 		w.journal = w.journal.Restart(bootNow, worldNow)
-		w.restarts++
 		e.crash(*w)
 		held := *w
-		held.restarts--
 		held.journal = held.journal.Fail(VerbRestart, Failure{Class: FailureRetryable, Message: "someone holds a lock"}, worldNow, 0)
 		e.step(held)
 		if e.temper != temperStaysUp {
+			*w.restartsOf(d)++
 			w.boot(e.temper)
 			w.agentStarts()
 		}
+	case PowerOff: // No walk has it; to the core it is a restart.
+	}
+}
+
+// restartsOf is the count of the restarts that a decision's belongs to.
+func (w *world) restartsOf(d Decision) *int {
+	switch d.Phase {
+	case PhaseTriggeringReset:
+		return &w.resets
+	case PhaseResetting:
+		return &w.endings
+	default:
+		return &w.restarts
 	}
 }
 
@@ -195,7 +213,11 @@ func (e *explorer) allowed(w world, d Decision, effect Effect) {
 	case Restart:
 		bootstrap := w.journal.BootstrapBoot == bootNow && w.dataReady && !w.joined
 		switch {
-		case bootstrap:
+		case d.Phase == PhaseTriggeringReset && w.resets >= limit:
+			e.breaks(2, w, d, "the host restarts to be reset for the %dth time", w.resets+1)
+		case d.Phase == PhaseResetting && w.endings >= 1:
+			e.breaks(2, w, d, "a host that was reset restarts more than once")
+		case bootstrap, d.Phase == PhaseTriggeringReset, d.Phase == PhaseResetting:
 		case w.restarts >= 1:
 			e.breaks(2, w, d, "one staging causes a second restart")
 		case w.joined && !(want.Armed && want.Drained):
@@ -203,7 +225,7 @@ func (e *explorer) allowed(w world, d Decision, effect Effect) {
 		case !w.joined && (w.dataReady && w.journal.BootstrapBoot == bootEarlier):
 			e.breaks(4, w, d, "a host restarts while it is being bootstrapped")
 		}
-	case Register, Remember, Report:
+	case Register, Remember, Report, PowerOff:
 	}
 }
 
@@ -290,6 +312,7 @@ func (e *explorer) calm(w world, d Decision) world {
 // counted takes over what only the invariants count.
 func (w world) counted(from world) world {
 	w.stagings, w.restarts, w.barred, w.barredB = from.stagings, from.restarts, from.barred, from.barredB
+	w.resets, w.endings = from.resets, from.endings
 	return w
 }
 
@@ -298,6 +321,12 @@ func (w world) counted(from world) world {
 func (e *explorer) triesForEver(w world, d Decision) (string, bool) {
 	if c, ok := Find(d.Conditions, BootstrapReady); ok && c.Reason == ReasonBootstrapFailed {
 		return "bootstrap failed", true
+	}
+	if c, ok := Find(d.Conditions, RegistrationReady); ok && c.Status != True {
+		return "nameless", true
+	}
+	if e.temper == temperStaysUp && d.Because == "a reset waits for a restart" {
+		return "waiting for a restart", true
 	}
 	if e.temper == temperRetries && w.version == "A" && d.Because == "the last attempt failed" {
 		return "retrying", true
@@ -308,7 +337,8 @@ func (e *explorer) triesForEver(w world, d Decision) (string, bool) {
 // named says how a world at rest would be described, and whether that is an end that a user can act on.
 func (e *explorer) named(w world, d Decision) (string, bool) {
 	if w.reset {
-		return "reset", w.resetStage == ResetDone
+		c, _ := Find(d.Conditions, ResetReady)
+		return "reset " + c.Reason, w.resetStage == ResetDone || c.Reason == ReasonResetFailed && e.temper == temperForgetsReset
 	}
 	c, _ := Find(d.Conditions, OSVersionReady)
 	if c.Status == True {
@@ -364,6 +394,7 @@ func TestExplorerBarks(t *testing.T) {
 		}), temperGood, 4},
 		"a reset waits for the version": {slices.Concat(
 			[]rule{{"the version asked for is not the one that runs", stageDue, stage}}, rules), temperGood, 5},
+		"a reset that is never seen is begun without end": {without("resetting was tried as often as it may be"), temperForgetsReset, 2},
 		"what fell back is tried again": {slices.Concat(
 			[]rule{{"it fell back", func(want Desired, seen Observed) bool {
 				return fellBack(want, seen) && !want.Reset && seen.due(VerbStage)

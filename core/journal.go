@@ -19,6 +19,11 @@ type Journal struct {
 	RestartBoot string    // the boot in which a restart was last asked for since the last staging
 	RestartAt   time.Time // and when
 
+	ResetTaken bool // the reset that is asked for was seen under way
+	Resets     int  // how often it was
+
+	CloudConfig string // the hash of the cloud config that was installed last
+
 	BootstrapBoot string // the boot in which applying bootstrap data was last begun
 	BootstrapAt   time.Time
 	Bootstrapped  bool // bootstrapping has succeeded
@@ -51,6 +56,33 @@ func (j Journal) learn(want Desired, seen View) Journal {
 	return j
 }
 
+// noteReset notes how far the plugin sees the reset that is asked for. What it says is done counts as this reset only
+// if it was seen under way: it may speak of one long ago. Whatever the host was, it is not from then on.
+func (j Journal) noteReset(asked bool, stage ResetStage) Journal {
+	switch {
+	case stage == ResetUnderWay && asked && !j.ResetTaken:
+		j.ResetTaken, j.Resets = true, j.Resets+1
+	case stage == ResetNone && j.ResetTaken:
+		j.ResetTaken = false
+	case !asked && stage != ResetUnderWay:
+		j.ResetTaken, j.Resets = false, 0
+	}
+	switch stage {
+	case ResetUnderWay:
+		j.CloudConfig = ""
+	case ResetDone:
+		j.Bootstrapped, j.BootstrapBoot, j.BootstrapAt = false, "", time.Time{}
+	case ResetNone:
+	}
+	return j
+}
+
+// Installed notes which cloud config was installed.
+func (j Journal) Installed(cloudConfig string) Journal {
+	j.CloudConfig = cloudConfig
+	return j
+}
+
 // Adopt takes up what is asked. A renewed request forgets every failure of the one before; disarming
 // forgets nothing, so that the reason of a failure outlives the label. That a restart was asked for is
 // forgotten only by the next staging: what is staged may have had its restart, whoever asks for it now.
@@ -59,10 +91,18 @@ func (j Journal) Adopt(want Desired) Journal {
 		j.Armed, j.Judged = want.Armed, want.Judged
 		return j
 	}
+	resets := j.Resets
+	if j.Retry != want.Retry { // It is by this annotation that a person asks for another try.
+		resets = 0
+		if j.ResetTaken { // The one that is under way goes on.
+			resets = 1
+		}
+	}
 	return Journal{
 		Requested: want.Version, Retry: want.Retry, Armed: want.Armed, Judged: want.Judged,
 		Renewing:    j.Requested == want.Version && j.Retry != want.Retry || j.Renewing && j.Requested == want.Version,
 		RestartBoot: j.RestartBoot, RestartAt: j.RestartAt,
+		ResetTaken: j.ResetTaken, Resets: resets, CloudConfig: j.CloudConfig,
 		BootstrapBoot: j.BootstrapBoot, BootstrapAt: j.BootstrapAt, Bootstrapped: j.Bootstrapped,
 	}
 }
@@ -79,6 +119,8 @@ func (j Journal) Begin(verb Verb, boot string, now time.Time, jitter float64) Jo
 		return j
 	case VerbBootstrap:
 		j.BootstrapBoot, j.BootstrapAt = boot, now
+	case VerbTriggerReset, VerbReset: // Each may have its own restart.
+		j.RestartBoot, j.RestartAt = "", time.Time{}
 	default: // Of the others no more need be known.
 	}
 	return j.Fail(verb, Failure{
@@ -92,7 +134,13 @@ const reasonInterrupted = "Interrupted"
 // Interrupted notes, at start, a staging that was begun and never ended. It waits like any failure, so
 // that a staging which kills its own host does not do so at the speed of booting. It counts against no
 // limit, since it may be the agent that was killed, unless a restart follows from it.
-func (j Journal) Interrupted(now time.Time, jitter float64) Journal {
+//
+// A restart that was asked for in this very boot may not have reached the system. It is asked for again: a boot ends
+// only once.
+func (j Journal) Interrupted(boot string, now time.Time, jitter float64) Journal {
+	if j.RestartBoot == boot {
+		j.RestartBoot, j.RestartAt = "", time.Time{}
+	}
 	if !j.Begun || j.Trouble.Reason == reasonInterrupted && j.Trouble.NotBefore.After(now) {
 		return j
 	}

@@ -21,13 +21,29 @@ type Observed struct {
 	Boot       string // the boot ID of the running kernel
 	Registered bool
 	Installed  bool
-	Reset      ResetStage
-	Sentinel   bool // Cluster API's sentinel file exists: this boot saw bootstrapping succeed
-	Reported   bool // the cluster knows that the host is bootstrapped
-	Plugin     View
-	Journal    Journal
-	Limits     Limits
+	Installs   bool // whoever runs the agent let it install the system
+	Named      bool // the host bears the name of its object, or is not to
+	// CloudConfig is the hash of the cloud config that the host's registration wants installed; empty: none.
+	CloudConfig string
+	Reset       ResetStage
+	Sentinel    bool // Cluster API's sentinel file exists: this boot saw bootstrapping succeed
+	Reported    bool // the cluster knows that the host is bootstrapped
+	Plugin      View
+	Journal     Journal
+	Limits      Limits
+	// What follows an installation and a reset.
+	PostInstall, PostReset Ending
 }
+
+// Ending is how a boot ends that has done its work.
+type Ending string
+
+// The endings. Without one the host goes on, unless what was done comes true by a restart.
+const (
+	EndingNone     Ending = ""
+	EndingReboot   Ending = "reboot"
+	EndingPowerOff Ending = "powerOff"
+)
 
 // ResetStage is how far a reset has come.
 type ResetStage string
@@ -35,14 +51,14 @@ type ResetStage string
 // The stages of a reset.
 const (
 	ResetNone     ResetStage = ""
-	ResetUnderWay ResetStage = "underWay"
-	ResetDone     ResetStage = "done"
+	ResetUnderWay ResetStage = "underWay" // from triggerReset on
+	ResetDone     ResetStage = "done"     // from reset on, until the host is bootstrapped or reset again
 )
 
 // View is what the plugin says of the host, asked with the version that the cluster requests.
 type View struct {
 	Verdict      Verdict
-	NeedsRestart bool // what is staged comes true by a restart
+	NeedsRestart bool // what is staged comes true by a restart; so does a reset that is under way, and an installation
 	Restarts     bool // this plugin's versions come true by a restart, as it says of itself
 	Primed       bool // bootstrap data was applied: it takes effect, or took effect, with a restart
 	Current      Version
@@ -61,9 +77,10 @@ func (v View) stagedOther() bool {
 }
 
 // bootstrapped says whether the host has joined a cluster. The sentinel is lost with /run and the
-// cluster's memory with a restored backup, so any one of the three is enough.
+// cluster's memory with a restored backup, so any one of the three is enough. A host that was reset since is fresh,
+// whatever is remembered of it.
 func (o Observed) bootstrapped() bool {
-	return o.Sentinel || o.Reported || o.Journal.Bootstrapped
+	return o.Reset != ResetDone && (o.Sentinel || o.Reported || o.Journal.Bootstrapped)
 }
 
 // bootstrapping says whether bootstrap data was applied and its success is still awaited.
@@ -103,6 +120,14 @@ func (o Observed) differs(want Desired) bool {
 func (o Observed) settled(want Desired) bool {
 	return want.Version == "" && o.Plugin.Invalid.Class == "" || o.Plugin.Verdict == VerdictSatisfied && o.Plugin.Invalid.Class == "" && !o.differs(want)
 }
+
+// unjoined says that the host has not begun to join a cluster, and may be changed. The name of a node is not to.
+func (o Observed) unjoined(want Desired) bool {
+	return !o.bootstrapped() && !o.bootstrapping() && !want.Paused
+}
+
+// finished says that the host is what its registration wants it to be, before it joins a cluster.
+func (o Observed) finished() bool { return o.Named && o.CloudConfig == o.Journal.CloudConfig }
 
 // due says whether a verb may be tried now: it did not fail last, or has waited long enough since.
 func (o Observed) due(verb Verb) bool {

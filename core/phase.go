@@ -36,13 +36,13 @@ func Phases() []Phase {
 // against it, and docs/phases.md is printed from it.
 var legalPhases = map[Phase][]Phase{
 	PhaseRegistering:            {PhaseFinalizingRegistration, PhaseInstalling, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset, PhaseResetting},
-	PhaseFinalizingRegistration: {PhaseInstalling, PhaseRunning, PhaseTriggeringReset},
-	PhaseInstalling:             {PhaseRegistering, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
+	PhaseFinalizingRegistration: {PhaseRegistering, PhaseInstalling, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
+	PhaseInstalling:             {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
 	PhaseBootstrapping:          {PhaseRegistering, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
-	PhaseRunning:                {PhaseRegistering, PhaseBootstrapping, PhaseReconcilingOSVersion, PhaseTriggeringReset},
-	PhaseReconcilingOSVersion:   {PhaseRegistering, PhaseBootstrapping, PhaseRunning, PhaseTriggeringReset},
-	PhaseTriggeringReset:        {PhaseRegistering, PhaseResetting},
-	PhaseResetting:              {PhaseRegistering},
+	PhaseRunning:                {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseReconcilingOSVersion, PhaseTriggeringReset},
+	PhaseReconcilingOSVersion:   {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseRunning, PhaseTriggeringReset},
+	PhaseTriggeringReset:        {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseResetting},
+	PhaseResetting:              {PhaseRegistering, PhaseFinalizingRegistration, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
 }
 
 // MayFollow says whether a host that was seen in one phase may be seen in the next. The empty phase

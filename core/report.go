@@ -16,7 +16,11 @@ func conditions(want Desired, seen Observed, d Decision) []Condition {
 		say(RegistrationReady, False, ReasonRegistrationFailed, "the cluster does not know this host")
 		return all
 	}
-	say(RegistrationReady, True, ReasonRegistered, "the host is known to this cluster")
+	if trouble := seen.Journal.Trouble; !seen.Named && !seen.bootstrapped() && trouble.Verb == VerbSetHostname {
+		say(RegistrationReady, False, ReasonRegistrationFailed, "the host does not bear its name: "+trouble.Error())
+	} else {
+		say(RegistrationReady, True, ReasonRegistered, "the host is known to this cluster")
+	}
 	sayInstalled(seen, say)
 	sayBootstrapped(want, seen, say)
 	sayReset(want, seen, say)
@@ -30,10 +34,16 @@ type sayFunc func(kind string, status ConditionStatus, reason, message string)
 func sayInstalled(seen Observed, say sayFunc) {
 	switch {
 	case seen.Plugin.Silent.Class != "": // Nobody knows; what was said before stands.
+	case seen.Installed && !seen.finished() && !seen.bootstrapped() && seen.Journal.Trouble.Verb == VerbInstallCloudConfig:
+		say(InstallationReady, False, ReasonCloudConfigFailed, "the cloud config of the registration is not installed: "+seen.Journal.Trouble.Error())
 	case seen.Installed:
 		say(InstallationReady, True, ReasonInstalled, "the system is installed")
+	case seen.Installs && seen.Plugin.NeedsRestart:
+		say(InstallationReady, False, ReasonWaitingForInstallation, "the system is installed, and runs when the host starts next")
 	case seen.Journal.Trouble.Verb == VerbInstall:
 		say(InstallationReady, False, ReasonInstallationFailed, seen.Journal.Trouble.Error())
+	case !seen.Installs:
+		say(InstallationReady, False, ReasonWaitingForInstallation, "the system is not installed: run elemental agent install on the host")
 	default:
 		say(InstallationReady, False, ReasonWaitingForInstallation, "the system is being installed")
 	}
@@ -54,6 +64,8 @@ func sayBootstrapped(want Desired, seen Observed, say sayFunc) {
 		say(BootstrapReady, False, ReasonWaitingForBootstrap, "bootstrap data was applied; its success is awaited")
 	case want.Bootstrap && trouble.Verb == VerbBootstrap:
 		say(BootstrapReady, False, ReasonBootstrapFailed, trouble.Error())
+	case want.Bootstrap && !seen.finished():
+		say(BootstrapReady, False, ReasonWaitingForBootstrap, "bootstrap data waits until the host bears its name and has the cloud config of its registration")
 	case want.Bootstrap:
 		say(BootstrapReady, False, ReasonWaitingForBootstrap, "bootstrap data waits until the version asked for runs")
 	}
@@ -62,10 +74,15 @@ func sayBootstrapped(want Desired, seen Observed, say sayFunc) {
 func sayReset(want Desired, seen Observed, say sayFunc) {
 	trouble := seen.Journal.Trouble
 	switch {
-	case seen.Reset == ResetDone:
+	case seen.Reset == ResetDone && (!want.Reset || seen.Journal.ResetTaken):
 		say(ResetReady, True, ReasonReset, "the host was reset")
 	case !want.Reset && seen.Reset == ResetNone:
-	case trouble.Verb == VerbTriggerReset || trouble.Verb == VerbReset:
+	case resetInVain(want, seen):
+		say(ResetReady, False, ReasonResetFailed, fmt.Sprintf(
+			"the plugin began %d resets and ended none; the next is begun when the retry annotation has a new value", seen.Journal.Resets))
+	case trouble.Reason == ReasonPolicyDenied && trouble.Verb == VerbTriggerReset:
+		say(ResetReady, False, ReasonPolicyDenied, trouble.Error())
+	case trouble.Verb == VerbTriggerReset || trouble.Verb == VerbReset || trouble.Verb == VerbRestart && trouble.Class != "":
 		say(ResetReady, False, ReasonResetFailed, trouble.Error())
 	default:
 		say(ResetReady, False, ReasonWaitingForReset, "the host is being reset")

@@ -9,8 +9,9 @@ import (
 // What people do about hosts. Every command can be typed as it stands but for the words in capitals.
 
 const (
-	agentLog           = "journalctl -u elemental-agent"
-	labelInPlaceUpdate = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
+	agentLog              = "journalctl -u elemental-agent"
+	labelInPlaceUpdate    = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
+	annotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
 )
 
 func nothingToDo(Case) []Step { return nil }
@@ -31,6 +32,34 @@ func lookForAgent(Case) []Step {
 func readAgentLog(c Case) []Step {
 	return []Step{
 		{Text: "On the host, see what went wrong:", Command: agentLog},
+		retryStep("It is tried again by itself, ever more slowly. To have it tried at once:", c),
+	}
+}
+
+// giveUp lets a host go that can't be reset any more.
+func giveUp(c Case) Step {
+	return Step{
+		Text:    "If the machine is gone for good, let the cluster forget it without a reset:",
+		Command: kubectl("annotate elementalhost", c, c.Name, "--overwrite", annotationForceDelete+"=true"),
+	}
+}
+
+func giveUpOrLook(c Case) []Step { return append(lookForAgent(c), giveUp(c)) }
+
+func mendReset(c Case) []Step { return append(readAgentLog(c), giveUp(c)) }
+
+func allowReset(c Case) []Step {
+	return []Step{
+		{Text: "The policy lies on the host, and nothing in the cluster changes it. Whoever runs the host may allow this:", Command: "cat /etc/elemental/policy.yaml"},
+		retryStep("Once it is allowed, ask for the same again:", c),
+		giveUp(c),
+	}
+}
+
+func mendCloudConfig(c Case) []Step {
+	return []Step{
+		{Text: "On the host, see what went wrong:", Command: agentLog},
+		{Text: "The cloud config is spec.config.cloudConfig of the host's ElementalRegistration; a host takes up another when it joins anew."},
 		retryStep("It is tried again by itself, ever more slowly. To have it tried at once:", c),
 	}
 }

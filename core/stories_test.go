@@ -16,9 +16,9 @@ import (
 // and what is set stays until it is set again:
 //
 //	wish     version=A armed drained paused bootstrap reset retry=1 judged=x generation=2
-//	host     boot=b2 registered installed verdict=staged needs-restart restarts current=… staged=… fallen=…
+//	host     boot=b2 registered installed installs named cloud-config=c1 post-install=powerOff post-reset=reboot verdict=staged needs-restart restarts current=… staged=… fallen=…
 //	         detail=… primed sentinel reported reset=underWay silent=… invalid=…
-//	journal  adopt | begin VERB | succeed VERB | fail VERB CLASS MESSAGE… | restart | joined | interrupted | lost
+//	journal  adopt | cloud-config HASH | begin VERB | succeed VERB | fail VERB CLASS MESSAGE… | restart | joined | noted | denied | interrupted | lost
 //	time     a duration that passes
 //	decide   prints the decision; its phase must be one that may follow the last
 type story struct {
@@ -31,7 +31,7 @@ func newStory() *story {
 	return &story{
 		want: Desired{Generation: 1},
 		seen: Observed{
-			Now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Boot: "b1", Registered: true, Installed: true, Limits: DefaultLimits(),
+			Now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Boot: "b1", Registered: true, Installed: true, Named: true, Limits: DefaultLimits(),
 			Plugin: View{Verdict: VerdictSatisfied, Current: Version{Version: "OS 1"}, NeedsRestart: true, Restarts: true},
 		},
 	}
@@ -124,6 +124,12 @@ func (s *story) host(t *testing.T, key, value string) {
 		o.Boot = value
 	case "reset":
 		o.Reset = ResetStage(plain)
+	case "cloud-config":
+		o.CloudConfig = plain
+	case "post-install":
+		o.PostInstall = Ending(plain)
+	case "post-reset":
+		o.PostReset = Ending(plain)
 	case "verdict":
 		p.Verdict = Verdict(value)
 	case "current":
@@ -140,7 +146,7 @@ func (s *story) host(t *testing.T, key, value string) {
 		p.Invalid = failureSaying(FailureInvalid, plain)
 	default:
 		flags := map[string]*bool{
-			"registered": &o.Registered, "installed": &o.Installed, "sentinel": &o.Sentinel, "reported": &o.Reported,
+			"registered": &o.Registered, "installed": &o.Installed, "installs": &o.Installs, "named": &o.Named, "sentinel": &o.Sentinel, "reported": &o.Reported,
 			"needs-restart": &p.NeedsRestart, "restarts": &p.Restarts, "primed": &p.Primed,
 		}
 		setFlag(t, flags, key, value)
@@ -169,6 +175,8 @@ func (s *story) journal(t *testing.T, words []string) {
 	switch words[0] {
 	case "adopt":
 		j = j.Adopt(s.want)
+	case "cloud-config":
+		j = j.Installed(words[1])
 	case "begin":
 		j = j.Begin(Verb(words[1]), s.seen.Boot, now, 0)
 	case "succeed":
@@ -180,7 +188,11 @@ func (s *story) journal(t *testing.T, words []string) {
 	case "joined":
 		j = j.Joined()
 	case "interrupted":
-		j = j.Interrupted(now, 0)
+		j = j.Interrupted(s.seen.Boot, now, 0)
+	case "noted":
+		j = j.noteReset(s.want.Reset, s.seen.Reset)
+	case "denied":
+		j = j.Fail(VerbTriggerReset, Failure{Class: FailureInvalid, Reason: ReasonPolicyDenied, Message: "the rule reset.allow does not allow it"}, now, 0)
 	case "lost":
 		j = Journal{}
 	default:
@@ -233,6 +245,8 @@ func effectName(e Effect) string {
 		return string(e.Verb)
 	case Restart:
 		return "restart"
+	case PowerOff:
+		return "power off"
 	}
 	return "?"
 }

@@ -59,11 +59,10 @@ const (
 	VerbTriggerReset       Verb = "triggerReset"
 	VerbReset              Verb = "reset"
 	VerbSetHostname        Verb = "setHostname"
-	VerbWriteFile          Verb = "writeFile"
 	VerbInstallCloudConfig Verb = "installCloudConfig"
 )
 
-// VerbRestart is not a plugin's: it names the restart of the host where a failure says what failed.
+// VerbRestart is not a plugin's: it names the end of a boot where a failure says what failed.
 const VerbRestart Verb = "restart"
 
 // FailureClass says what a failure means for the next attempt.

@@ -20,12 +20,15 @@ const (
 	temperCannotUnstage temper = "unstaging fails"
 	temperStaysUp       temper = "a restart never begins"
 	temperIgnoresStaged temper = "the boot loader ignores what is staged"
+	temperForgetsReset  temper = "a reset that was begun is never seen again"
+	temperNameless      temper = "the host can't be named"
 )
 
 func tempers() []temper {
 	return []temper{
 		temperGood, temperNoRestart, temperBroken, temperUnhealthy, temperFails, temperRetries, temperInvalid, temperInvalidLate,
 		temperLiar, temperIdle, temperKeepsStaged, temperCannotUnstage, temperStaysUp, temperIgnoresStaged,
+		temperForgetsReset, temperNameless,
 	}
 }
 
@@ -60,6 +63,8 @@ type world struct {
 	fellA      bool
 	fellB      bool
 	resetStage ResetStage
+	swapped    bool // the restart in the middle of a reset was had
+	named      bool
 	dataReady  bool // bootstrap data lies on the disk
 	sentinel   bool
 	joined     bool // the host has joined a cluster, whoever knows it
@@ -71,17 +76,21 @@ type world struct {
 	// What the invariants count since the request was last new.
 	stagings int
 	restarts int  // since the last staging
+	resets   int  // restarts for a reset since one was asked for
+	endings  int  // restarts after it
 	barred   bool // version A fell back under this request and must not be staged again
 	barredB  bool
 }
 
 // firstWorlds are where walks begin: a host without a system, a free one, and a node of a cluster.
 func firstWorlds() []world {
-	free := world{installed: true, running: "0"}
+	free := world{installed: true, named: true, running: "0"}
 	node := free
 	node.bootstrap, node.dataReady, node.joined, node.reported = true, true, true, true
 	node.journal = Journal{Bootstrapped: true, BootstrapBoot: bootEarlier}
-	return []world{{running: "0"}, free, node}
+	nameless := free
+	nameless.named = false
+	return []world{{running: "0"}, nameless, free, node}
 }
 
 func (w world) want() Desired {
@@ -93,7 +102,7 @@ func (w world) want() Desired {
 
 func (w world) seen(t temper, silent bool) Observed {
 	o := Observed{
-		Now: worldNow, Boot: bootNow, Registered: true, Installed: w.installed, Reset: w.resetStage,
+		Now: worldNow, Boot: bootNow, Registered: true, Installed: w.installed, Installs: true, Named: w.named, CloudConfig: "c1", Reset: w.resetStage, PostReset: EndingReboot,
 		Sentinel: w.sentinel, Reported: w.reported, Journal: w.journal, Limits: DefaultLimits(),
 	}
 	if silent {
@@ -110,6 +119,12 @@ func (w world) view(t temper) View {
 	v := View{
 		Current: Version{Version: w.running}, NeedsRestart: t != temperIdle && t != temperNoRestart,
 		Restarts: t != temperNoRestart, Primed: w.dataReady,
+	}
+	switch {
+	case w.resetStage == ResetUnderWay:
+		v.NeedsRestart = !w.swapped
+	case !w.installed:
+		v.NeedsRestart = false
 	}
 	if w.staged != "" {
 		v.Staged = Version{Version: w.staged}
@@ -181,13 +196,24 @@ func (w *world) plugin(t temper, verb Verb) *Failure {
 		w.trial = false
 	case VerbBootstrap:
 		w.dataReady = true
+		if w.resetStage == ResetDone {
+			w.resetStage = ResetNone
+		}
 	case VerbInstall:
-		w.installed = true
+		w.installed, w.named = true, true
+	case VerbSetHostname:
+		if t == temperNameless {
+			return &Failure{Class: FailureFailed, Message: "cannot be named"}
+		}
+		w.named = true
 	case VerbTriggerReset:
-		w.resetStage = ResetUnderWay
+		w.resetStage, w.swapped = ResetUnderWay, t == temperNoRestart
 	case VerbReset:
-		w.resetStage = ResetDone
-	case VerbDescribe, VerbObserve, VerbRollback, VerbSetHostname, VerbWriteFile, VerbInstallCloudConfig, VerbRestart:
+		if !w.swapped {
+			return &Failure{Class: FailureFailed, Message: "the host must restart first"}
+		}
+		w.resetStage, w.named, w.staged, w.dataReady, w.sentinel, w.joined = ResetDone, false, "", false, false, false
+	case VerbDescribe, VerbObserve, VerbRollback, VerbInstallCloudConfig, VerbRestart:
 	}
 	return nil
 }
@@ -219,6 +245,12 @@ func (w *world) stage(t temper) *Failure {
 // boot is what a restart of the host does, whoever asked for it.
 func (w *world) boot(t temper) {
 	w.sentinel = false
+	if w.resetStage == ResetUnderWay {
+		w.swapped = true
+		if t == temperForgetsReset {
+			w.resetStage = ResetNone
+		}
+	}
 	for _, b := range []*string{&w.journal.RestartBoot, &w.journal.BootstrapBoot} {
 		if *b != "" {
 			*b = bootEarlier
@@ -268,7 +300,7 @@ func (w world) settle() world {
 }
 
 // agentStarts is what an agent does first, after it or the host was killed.
-func (w *world) agentStarts() { w.journal = w.journal.Interrupted(worldNow, 0) }
+func (w *world) agentStarts() { w.journal = w.journal.Interrupted(bootNow, worldNow, 0) }
 
 // changed is a copy of a world with something changed.
 func (w world) changed(change func(*world)) world {
@@ -288,12 +320,12 @@ func (w world) wishes() []world {
 		}
 	}
 	next = append(next,
-		w.changed(func(n *world) { n.retry = "1"; n.requestIsNew() }),
+		w.changed(func(n *world) { n.retry, n.resets = "1", 0; n.requestIsNew() }),
 		w.changed(func(n *world) { n.armed = false }),
 		w.changed(func(n *world) { n.drained = !n.drained }),
 		w.changed(func(n *world) { n.paused = !n.paused }),
 		w.changed(func(n *world) { n.bootstrap = true }),
-		w.changed(func(n *world) { n.reset = true }),
+		w.changed(func(n *world) { n.reset, n.resets, n.endings = !n.reset, 0, 0 }),
 	)
 	if !w.armed {
 		next = append(next, w.changed(func(n *world) { n.armed = true; n.requestIsNew() }))
