@@ -9,6 +9,8 @@ type Machine interface {
 	// Restart asks the system to restart and returns once the request was taken: the end of this boot comes as
 	// the end of the process. The reason is shown to whoever is logged in.
 	Restart(ctx context.Context, why string) error
+	// PowerOff asks the system to turn itself off, as Restart asks it to restart.
+	PowerOff(ctx context.Context, why string) error
 	// Joined says whether this boot has seen bootstrapping succeed.
 	Joined(ctx context.Context) (bool, error)
 	// FollowJoined calls changed whenever Joined may answer anew, until the context ends, which is not an error.

@@ -37,6 +37,19 @@ type Request struct {
 	OSVersion []byte         // osVersionManagement as JSON; nil when nothing is requested
 	Hash      string         // core.HashRequest of OSVersion
 	Bootstrap *BootstrapData // for bootstrap only
+
+	Hostname    string   // for setHostname and install: what the host is called
+	CloudConfig []byte   // for installCloudConfig and install: a JSON object as cloud-init reads it, secret; nil: none
+	Options     []byte   // for install, triggerReset and reset: a JSON object that the plugin alone understands; nil: none
+	Files       []File   // for install: what the installed system must have to be this host
+	Keep        []string // for triggerReset and reset: absolute paths of what must outlive the reset, as far as it is there
+}
+
+// File is a file of the host. Its data is secret.
+type File struct {
+	Path string // absolute
+	Mode uint32 // its permissions
+	Data []byte
 }
 
 // Observation is how the host stands to a version, as its plugin sees it.

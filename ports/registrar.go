@@ -20,6 +20,8 @@ type Registrar interface {
 	// same host then. Any other error: the host must connect anew, since the cluster proves itself in another way.
 	// ErrNotFound: the host is no one yet.
 	Keep(ctx context.Context, told func(reason, message string)) error
+	// Files are what makes another system this very host: its key and its identity. ErrNotFound: the host is no one yet.
+	Files(ctx context.Context) ([]File, error)
 }
 
 // Identity is who a host is in its cluster.
@@ -27,6 +29,14 @@ type Identity struct {
 	Namespace string
 	Host      string
 	Request   string // the UID of the request that was answered with it
+	Orders    Orders
+}
+
+// Orders are what the host's registration tells its OS plugin. Each is a JSON object, and empty where there is none.
+type Orders struct {
+	CloudConfig string // secret
+	Install     string
+	Reset       string
 }
 
 // Applicant is what a host says of itself when it asks to join.

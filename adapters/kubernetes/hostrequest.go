@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -28,6 +30,9 @@ import (
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementalhostrequests,verbs=get;list;watch;delete;create
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementalhostrequests/status,verbs=patch
 // +kubebuilder:rbac:groups=infrastructure.cluster.x-k8s.io,resources=elementalhosts,verbs=create
+
+// mostSealed is how many bytes an answer may have; the CRD bounds their base64.
+const mostSealed = 512 << 10
 
 // How long requests are kept.
 const (
@@ -340,11 +345,33 @@ func (r *applicants) seal(ctx context.Context, asked *v1beta1.ElementalHostReque
 	expires := token.Status.ExpirationTimestamp.Time
 	sealed, err := identity.Seal(public, identity.Purpose{Namespace: host.Namespace, Host: host.Name, Request: string(asked.UID)}, identity.Credentials{
 		Server: server.URL, CA: server.CA, Namespace: host.Namespace, Host: host.Name, Token: token.Status.Token, Expires: expires,
+		Orders: ordersOf(registration),
 	})
 	if err != nil {
 		return nil, err
 	}
+	if registration != nil && len(sealed) > mostSealed {
+		return nil, fmt.Errorf("answering ElementalHostRequest %s/%s: spec.config of ElementalRegistration %s is too large to be handed to a host: cloudConfig, install and reset may have %d KiB together",
+			asked.Namespace, asked.Name, registration.Name, mostSealed>>10)
+	}
 	return &v1beta1.SealedCredentials{HostUID: host.UID, Sealed: sealed, ExpirationTime: metav1.NewTime(expires)}, nil
+}
+
+// ordersOf is what a registration tells the OS plugins of its hosts.
+func ordersOf(registration *v1beta1.ElementalRegistration) identity.Orders {
+	if registration == nil {
+		return identity.Orders{}
+	}
+	raw := func(e *runtime.RawExtension) json.RawMessage {
+		if absent(e) {
+			return nil
+		}
+		return e.Raw
+	}
+	config := registration.Spec.Config
+	return identity.Orders{
+		CloudConfig: raw(config.CloudConfig), Install: raw(config.Elemental.Install), Reset: raw(config.Elemental.Reset),
+	}
 }
 
 // report writes the answer, and tells it as an event when it is a new one.

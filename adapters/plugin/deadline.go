@@ -28,7 +28,6 @@ func Deadlines() map[core.Verb]Deadline {
 		core.VerbTriggerReset:       {Whole: 10 * time.Minute},
 		core.VerbReset:              {Whole: long, Silent: silent},
 		core.VerbSetHostname:        {Whole: time.Minute},
-		core.VerbWriteFile:          {Whole: time.Minute},
 		core.VerbInstallCloudConfig: {Whole: time.Minute},
 	}
 }

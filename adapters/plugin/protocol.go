@@ -40,6 +40,43 @@ type input struct {
 	OSVersionManagement json.RawMessage `json:"osVersionManagement,omitempty"`
 	Hash                string          `json:"hash,omitempty"`
 	Bootstrap           *bootstrap      `json:"bootstrap,omitempty"`
+	Hostname            string          `json:"hostname,omitempty"`
+	CloudConfig         json.RawMessage `json:"cloudConfig,omitempty"`
+	Options             json.RawMessage `json:"options,omitempty"`
+	Files               []file          `json:"files,omitempty"`
+	Keep                []string        `json:"keep,omitempty"`
+}
+
+type file struct {
+	Path string `json:"path"`
+	Mode uint32 `json:"mode"`
+	Data []byte `json:"data"`
+}
+
+// wireInput writes what a verb is about.
+func wireInput(in ports.Request) input {
+	out := input{
+		OSVersionManagement: in.OSVersion, Hash: in.Hash, Hostname: in.Hostname, CloudConfig: in.CloudConfig, Options: in.Options, Keep: in.Keep,
+	}
+	if in.Bootstrap != nil {
+		out.Bootstrap = &bootstrap{Format: in.Bootstrap.Format, Data: in.Bootstrap.Data}
+	}
+	for _, f := range in.Files {
+		out.Files = append(out.Files, file(f))
+	}
+	return out
+}
+
+// port reads what a verb is about, but for the version that is requested.
+func (in input) port() ports.Request {
+	out := ports.Request{Hostname: in.Hostname, CloudConfig: in.CloudConfig, Options: in.Options, Keep: in.Keep}
+	if in.Bootstrap != nil {
+		out.Bootstrap = &ports.BootstrapData{Format: in.Bootstrap.Format, Data: in.Bootstrap.Data}
+	}
+	for _, f := range in.Files {
+		out.Files = append(out.Files, ports.File(f))
+	}
+	return out
 }
 
 type bootstrap struct {

@@ -165,10 +165,7 @@ func (r *Runner) request(verb core.Verb, in ports.Request) ([]byte, error) {
 	if _, known := r.deadlines[verb]; !known {
 		return nil, broken("VerbNotSupported", "the protocol %s has no verb %q", Protocol, verb)
 	}
-	out := request{Protocol: Protocol, Verb: verb, Host: in.Host, Boot: in.Boot, WorkDir: r.workDir(), Input: input{OSVersionManagement: in.OSVersion, Hash: in.Hash}}
-	if in.Bootstrap != nil {
-		out.Input.Bootstrap = &bootstrap{Format: in.Bootstrap.Format, Data: in.Bootstrap.Data}
-	}
+	out := request{Protocol: Protocol, Verb: verb, Host: in.Host, Boot: in.Boot, WorkDir: r.workDir(), Input: wireInput(in)}
 	text, err := json.Marshal(out)
 	if err != nil {
 		return nil, core.Failure{Class: core.FailureInvalid, Reason: "MalformedRequest", Message: fmt.Sprintf("writing the request for the plugin %q: %v", r.config.Name, err)}

@@ -59,16 +59,14 @@ func (s *server) serve(ctx context.Context, stdin io.Reader, open func(Opening) 
 		return nil, err
 	}
 	plugin = Checked(plugin)
-	out := ports.Request{Host: in.Host, Boot: in.Boot, OSVersion: in.Input.OSVersionManagement}
+	out := in.Input.port()
+	out.Host, out.Boot, out.OSVersion = in.Host, in.Boot, in.Input.OSVersionManagement
 	// The hash is made anew from the document, so that the two can't differ.
 	if out.Hash, err = core.HashRequest(out.OSVersion); err != nil {
 		return nil, core.Failure{Class: core.FailureInvalid, Reason: "MalformedRequest", Message: err.Error()}
 	}
 	if string(out.OSVersion) == "null" {
 		out.OSVersion = nil
-	}
-	if b := in.Input.Bootstrap; b != nil {
-		out.Bootstrap = &ports.BootstrapData{Format: b.Format, Data: b.Data}
 	}
 	return s.answer(ctx, plugin, in.Verb, out)
 }

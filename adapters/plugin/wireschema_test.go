@@ -80,6 +80,9 @@ func fields(of reflect.Type, at string) []string {
 	for of.Kind() == reflect.Pointer {
 		of = of.Elem()
 	}
+	if of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct {
+		of, at = of.Elem(), strings.TrimSuffix(at, ".")+"[]."
+	}
 	if of.Kind() != reflect.Struct {
 		return nil
 	}
@@ -114,6 +117,10 @@ esac
 	s := compiled(t, "request")
 	for name, in := range map[string]ports.Request{
 		"nothing": {}, "a host": {Host: "host-1"}, "a version": {Host: "host-1", OSVersion: document, Hash: hash},
+		"what a registration says": {
+			Host: "host-1", Hostname: "host-1", CloudConfig: []byte(`{"runcmd":["true"]}`), Options: []byte(`{}`), Keep: []string{"/etc/elemental"},
+			Files: []ports.File{{Path: "/etc/elemental/agent.yaml", Mode: 0o600, Data: []byte{0, 255, 7}}},
+		},
 		"bootstrap data": {Host: "host-1", Bootstrap: &ports.BootstrapData{Format: "ignition", Data: []byte{0, 255, 7}}},
 	} {
 		r := NewRunner(Config{Name: path, WorkDir: t.TempDir()})

@@ -25,19 +25,35 @@ const (
 // Restart asks logind to restart the host, and the unit manager where logind does not answer. Whoever holds
 // an inhibitor lock that blocks shutdown is respected: the error is then ports.ErrNotReady and names them.
 func (m Machine) Restart(ctx context.Context, why string) error {
+	return ending{"restart", "Reboot", "reboot.target"}.begin(ctx, why)
+}
+
+// PowerOff asks logind to turn the host off, as Restart asks it to restart.
+func (m Machine) PowerOff(ctx context.Context, why string) error {
+	return ending{"power-off", "PowerOff", "poweroff.target"}.begin(ctx, why)
+}
+
+// ending is one way in which a boot ends.
+type ending struct {
+	name   string
+	method string // of logind
+	target string // of the unit manager
+}
+
+func (e ending) begin(ctx context.Context, why string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	asked := m.askLogind(ctx, why)
+	asked := e.askLogind(ctx, why)
 	if asked == nil || errors.Is(asked, ports.ErrNotReady) {
 		return asked
 	}
-	if err := startReboot(ctx); err != nil {
-		return fmt.Errorf("restarting the host: %w", errors.Join(asked, err))
+	if err := e.startTarget(ctx); err != nil {
+		return fmt.Errorf("asking for the %s of the host: %w", e.name, errors.Join(asked, err))
 	}
 	return nil
 }
 
-func (m Machine) askLogind(ctx context.Context, why string) error {
+func (e ending) askLogind(ctx context.Context, why string) error {
 	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
 		return fmt.Errorf("connecting to D-Bus: %w", err)
@@ -47,10 +63,10 @@ func (m Machine) askLogind(ctx context.Context, why string) error {
 	if err := inhibited(ctx, login); err != nil {
 		return err
 	}
-	// A host without users to warn is no reason not to restart.
+	// A host without users to warn is no reason not to go on.
 	_ = login.CallWithContext(ctx, manager+".SetWallMessage", 0, why, true).Err
-	if err := login.CallWithContext(ctx, manager+".Reboot", 0, false).Err; err != nil {
-		return fmt.Errorf("asking logind to restart: %w", err)
+	if err := login.CallWithContext(ctx, manager+"."+e.method, 0, false).Err; err != nil {
+		return fmt.Errorf("asking logind for the %s: %w", e.name, err)
 	}
 	return nil
 }
@@ -65,25 +81,25 @@ type inhibitor struct {
 func inhibited(ctx context.Context, login dbus.BusObject) error {
 	var locks []inhibitor
 	if err := login.CallWithContext(ctx, manager+".ListInhibitors", 0).Store(&locks); err != nil {
-		return fmt.Errorf("asking logind who blocks a restart: %w", err)
+		return fmt.Errorf("asking logind who blocks the end of this boot: %w", err)
 	}
 	for _, l := range locks {
 		if l.Mode == "block" && strings.Contains(":"+l.What+":", ":shutdown:") {
-			return fmt.Errorf("restarting the host: %s (process %d) holds an inhibitor lock: %s: %w", l.Who, l.PID, l.Why, ports.ErrNotReady)
+			return fmt.Errorf("ending this boot: %s (process %d) holds an inhibitor lock: %s: %w", l.Who, l.PID, l.Why, ports.ErrNotReady)
 		}
 	}
 	return nil
 }
 
-// startReboot starts the target that logind would have.
-func startReboot(ctx context.Context) error {
+// startTarget starts the target that logind would have.
+func (e ending) startTarget(ctx context.Context) error {
 	units, err := sddbus.NewSystemConnectionContext(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting to the unit manager: %w", err)
 	}
 	defer units.Close()
-	if _, err := units.StartUnitContext(ctx, "reboot.target", "replace-irreversibly", nil); err != nil {
-		return fmt.Errorf("starting reboot.target: %w", err)
+	if _, err := units.StartUnitContext(ctx, e.target, "replace-irreversibly", nil); err != nil {
+		return fmt.Errorf("starting %s: %w", e.target, err)
 	}
 	return nil
 }

@@ -32,7 +32,9 @@ func (a *Agent) act(ctx context.Context, wish ports.Wish, seen sight, d core.Dec
 		case core.Call:
 			return true, a.call(ctx, wish, seen, d, e.Verb)
 		case core.Restart:
-			return true, a.restart(ctx, seen, e.Why)
+			return true, a.endBoot(ctx, seen, e.Why, "the host restarts", a.Machine.Restart)
+		case core.PowerOff:
+			return true, a.endBoot(ctx, seen, e.Why, "the host turns off", a.Machine.PowerOff)
 		}
 		if err != nil {
 			return acted, err
@@ -88,7 +90,11 @@ func (a *Agent) call(ctx context.Context, wish ports.Wish, seen sight, d core.De
 		return a.save(ctx, a.memory.Fail(verb, f, time.Now(), jitter()))
 	}
 	a.Log.Info("the plugin is done", "verb", string(verb), "took", time.Since(began).Round(time.Millisecond))
-	return a.save(ctx, a.memory.Succeed(verb))
+	done := a.memory.Succeed(verb)
+	if verb == core.VerbInstallCloudConfig {
+		done = done.Installed(seen.CloudConfig)
+	}
+	return a.save(ctx, done)
 }
 
 func (a *Agent) carryOut(ctx context.Context, wish ports.Wish, seen sight, d core.Decision, verb core.Verb) error {
@@ -100,23 +106,56 @@ func (a *Agent) carryOut(ctx context.Context, wish ports.Wish, seen sight, d cor
 		}
 		request.Bootstrap = &data
 	}
+	if err := a.instruct(ctx, &request, verb); err != nil {
+		return err
+	}
 	progress := a.follower(ctx, wish, seen, d)
 	defer progress.stop()
 	return a.Plugin.Do(ctx, verb, request, progress.say)
 }
 
-// restart asks for the end of this boot. Where it can't be had now, that is no failure of the version: what is
+// instruct adds to a request what its verb is about, as the host's registration and its own configuration have it.
+func (a *Agent) instruct(ctx context.Context, request *ports.Request, verb core.Verb) (err error) {
+	switch verb {
+	case core.VerbSetHostname:
+		request.Hostname = a.Host
+	case core.VerbInstallCloudConfig:
+		request.CloudConfig = object(a.Orders.CloudConfig)
+	case core.VerbTriggerReset, core.VerbReset:
+		request.Options, request.Keep = object(a.Orders.Reset), a.Keep
+	case core.VerbInstall:
+		request.Options, request.CloudConfig = object(a.Orders.Install), object(a.Orders.CloudConfig)
+		if a.Names {
+			request.Hostname = a.Host
+		}
+		if a.Files != nil {
+			request.Files, err = a.Files(ctx)
+		}
+	default: // The others are about the version alone.
+	}
+	return err
+}
+
+// object is a JSON object as plugins take it; nil where there is none.
+func object(text string) []byte {
+	if text == "" {
+		return nil
+	}
+	return []byte(text)
+}
+
+// endBoot asks for the end of this boot. Where it can't be had now, that is no failure of the version: what is
 // staged waits for it.
-func (a *Agent) restart(ctx context.Context, seen sight, why string) error {
+func (a *Agent) endBoot(ctx context.Context, seen sight, why, what string, ask func(context.Context, string) error) error {
 	if err := a.save(ctx, a.memory.Restart(seen.Boot, time.Now())); err != nil {
 		return err
 	}
-	a.Log.Info("the host restarts", "why", why)
-	err := a.Machine.Restart(ctx, why)
+	a.Log.Info(what, "why", why)
+	err := ask(ctx, why)
 	if err == nil {
 		return nil
 	}
-	a.Log.Warn("the host does not restart", "error", err)
+	a.Log.Warn("the end of this boot can't be had", "error", err)
 	f := core.Failure{Class: core.FailureRetryable, Reason: "RestartFailed", Message: err.Error()}
 	if errors.Is(err, ports.ErrNotReady) {
 		f.Reason = "RestartInhibited"

@@ -21,7 +21,10 @@ import (
 // what systemd-nspawn returns for a container that restarts.
 const ExitRestart = 133
 
-var errRestart = errors.New("the host restarts")
+var (
+	errRestart  = errors.New("the host restarts")
+	errPowerOff = errors.New("the host turns off")
+)
 
 // connectedFile tells the health check of this boot that the cluster was reached.
 const connectedFile = "/run/elemental/connected"
@@ -81,6 +84,8 @@ func run(ctx context.Context, config Config, version string) error {
 		switch {
 		case errors.Is(context.Cause(ctx), errRestart):
 			return cli.Exit("", ExitRestart)
+		case errors.Is(context.Cause(ctx), errPowerOff):
+			return nil
 		case !errors.Is(err, errConnectAnew) || ctx.Err() != nil:
 			return err
 		}
@@ -152,7 +157,8 @@ func settle(ctx context.Context, agent *Agent, config Config, member *member, an
 	if err != nil {
 		return err
 	}
-	agent.Host, agent.Request = identity.Host, identity.Request
+	agent.Host, agent.Request, agent.Orders = identity.Host, identity.Request, identity.Orders
+	agent.Names, agent.Keep, agent.Files = !member.naming.UseExisting, config.belongings(), member.registrar.Files
 	agent.Cluster, err = member.connect(identity)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"elemental/core"
@@ -46,6 +47,9 @@ type agentConfig struct {
 	Restart string `yaml:"restart"`
 
 	Hostname hostnameConfig `yaml:"hostname"`
+	// What follows an installation and a reset.
+	PostInstall powerConfig `yaml:"postInstall"`
+	PostReset   powerConfig `yaml:"postReset"`
 	// NoSMBIOS keeps the serial number of the hardware from the cluster.
 	NoSMBIOS bool `yaml:"noSmbios"`
 }
@@ -54,6 +58,33 @@ type agentConfig struct {
 type hostnameConfig struct {
 	UseExisting bool   `yaml:"useExisting"`
 	Prefix      string `yaml:"prefix"`
+}
+
+// powerConfig says how a boot ends that has done its work.
+type powerConfig struct {
+	PowerOff bool `yaml:"powerOff"`
+	Reboot   bool `yaml:"reboot"`
+}
+
+// ending is what both say together: a host that is off can't restart.
+func (p powerConfig) ending() core.Ending {
+	switch {
+	case p.PowerOff:
+		return core.EndingPowerOff
+	case p.Reboot:
+		return core.EndingReboot
+	default:
+		return core.EndingNone
+	}
+}
+
+// belongings are what makes this host itself, and must outlive its reset.
+func (c Config) belongings() []string {
+	kept := []string{filepath.Dir(c.file), filepath.Join(c.Agent.WorkDir, "identity"), filepath.Join(c.Agent.WorkDir, "journal.json")}
+	if c.Cluster.Kubeconfig != "" {
+		kept = append(kept, c.Cluster.Kubeconfig)
+	}
+	return kept
 }
 
 // The ways to restart.

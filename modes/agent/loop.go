@@ -26,6 +26,19 @@ type Agent struct {
 	Supervisor ports.Supervisor
 	Log        *slog.Logger
 
+	PostInstall, PostReset core.Ending
+
+	// Names says that the host is to bear the name of its object. One that was given its identity by hand keeps its own.
+	Names bool
+	// Orders are what the host's registration tells its plugin.
+	Orders ports.Orders
+	// Installs lets the plugin install the system.
+	Installs bool
+	// Keep are the paths of what must outlive a reset: what makes this host itself.
+	Keep []string
+	// Files are what an installed system needs to be this host; nil: it gets none.
+	Files func(context.Context) ([]ports.File, error)
+
 	// Request is the UID of the request by which the host got its identity; empty where it was given by hand.
 	Request string
 	// Rejoin is called when the cluster does not know this host, or has revoked its identity, and it may ask to join
@@ -72,7 +85,11 @@ func (a *Agent) load(ctx context.Context) {
 	if err != nil {
 		a.Log.Warn("the journal is of no use", "error", err)
 	}
-	a.memory = memory.Interrupted(time.Now(), jitter())
+	facts, err := a.Machine.Facts(ctx)
+	if err != nil { // The first look says so, too.
+		a.Log.Warn("the host's facts can't be read", "error", err)
+	}
+	a.memory = memory.Interrupted(facts.BootID, time.Now(), jitter())
 }
 
 func (a *Agent) follow(ctx context.Context, wishes chan ports.Wish) {

@@ -26,7 +26,9 @@ func (a *Agent) observe(ctx context.Context, wish ports.Wish) (sight, error) {
 		return sight{}, err
 	}
 	seen := sight{facts: facts, Observed: core.Observed{
-		Boot: facts.BootID, Registered: wish.Registered, Installed: true,
+		Boot: facts.BootID, Registered: wish.Registered, Installed: true, Installs: a.Installs,
+		Named: !a.Names || facts.Hostname == a.Host, CloudConfig: a.cloudConfig(),
+		PostInstall: a.PostInstall, PostReset: a.PostReset,
 		Sentinel: joined, Reported: wish.Reported || a.joined, Journal: a.memory, Limits: a.Limits,
 	}}
 	if wish.Registered {
@@ -37,6 +39,15 @@ func (a *Agent) observe(ctx context.Context, wish ports.Wish) (sight, error) {
 	}
 	seen.Now = time.Now()
 	return seen, nil
+}
+
+// cloudConfig tells one cloud config from another.
+func (a *Agent) cloudConfig() string {
+	hash, err := core.HashRequest([]byte(a.Orders.CloudConfig))
+	if err != nil { // It has no canonical form, and is handed on as it is.
+		return a.Orders.CloudConfig
+	}
+	return hash
 }
 
 // ask lets the plugin say how the host stands. A request that it does not understand says nothing of the

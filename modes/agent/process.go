@@ -21,6 +21,12 @@ func (m processMachine) Facts(ctx context.Context) (ports.Facts, error) {
 	return facts, err
 }
 
+// PowerOff ends the agent for good.
+func (m processMachine) PowerOff(context.Context, string) error {
+	m.end(errPowerOff)
+	return nil
+}
+
 // Restart ends the agent with the error that asks for another start.
 func (m processMachine) Restart(context.Context, string) error {
 	m.end(errRestart)

@@ -13,6 +13,7 @@ import (
 	"elemental/adapters/systemd"
 	"elemental/core"
 	served "elemental/modes/plugin"
+	"elemental/modes/policy"
 	"elemental/ports"
 )
 
@@ -30,13 +31,24 @@ func wire(config Config, machine ports.Machine, log *slog.Logger) *Agent {
 	limits := core.DefaultLimits()
 	limits.Attempts = config.Agent.MaxAttempts
 	return &Agent{
+		PostInstall: config.Agent.PostInstall.ending(), PostReset: config.Agent.PostReset.ending(),
 		PluginName: config.Agent.OSPlugin, Limits: limits, Machine: machine, Log: log,
 		Journal:    journal.New(config.Agent.WorkDir),
 		Supervisor: systemd.Supervisor{},
-		Plugin: plugin.NewRunner(plugin.Config{
+		Plugin: policy.Gate(plugin.NewRunner(plugin.Config{
 			Name: config.Agent.OSPlugin, WorkDir: config.Agent.WorkDir, Builtins: served.Names(), Log: log.With("plugin", config.Agent.OSPlugin),
-		}),
+			Launcher: launcher(),
+		}), config.Agent.OSPlugin, policy.Now),
 	}
+}
+
+// launcher is how plugins are started: where the agent is a service, by the service manager, for its own service has no
+// rights that they could inherit. There is no falling back from one to the other.
+func launcher() ports.Launcher {
+	if systemd.Supervised() {
+		return systemd.NewLauncher()
+	}
+	return plugin.Children{}
 }
 
 // clusterOf is the cluster to which the host has an identity that was given by hand.

@@ -16,6 +16,8 @@ import (
 type Machine struct {
 	// OnRestart is what a restart does; an error is one that does not begin.
 	OnRestart func(why string) error
+	// OnPowerOff is what turning off does, in the same way.
+	OnPowerOff func(why string) error
 
 	mutex   sync.Mutex
 	boot    int
@@ -55,6 +57,14 @@ func (m *Machine) Restart(_ context.Context, why string) error {
 		return nil
 	}
 	return m.OnRestart(why)
+}
+
+// PowerOff does what OnPowerOff says.
+func (m *Machine) PowerOff(_ context.Context, why string) error {
+	if m.OnPowerOff == nil {
+		return nil
+	}
+	return m.OnPowerOff(why)
 }
 
 // Joined says whether Join was called in this boot.

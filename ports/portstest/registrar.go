@@ -58,6 +58,15 @@ func (r *Registrar) Identity(context.Context) (ports.Identity, error) {
 	return r.known, nil
 }
 
+// Files are none but a key that says who the host is.
+func (r *Registrar) Files(ctx context.Context) ([]ports.File, error) {
+	known, err := r.Identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []ports.File{{Path: "/var/lib/elemental/agent/identity/host", Mode: 0o600, Data: []byte(known.Host)}}, nil
+}
+
 // Join lets the host in, unless it is to wait.
 func (r *Registrar) Join(ctx context.Context, _ ports.Applicant, told func(reason, message string)) (ports.Identity, error) {
 	for {

@@ -91,7 +91,19 @@ func (e *Enrollment) Identity(context.Context) (ports.Identity, error) {
 }
 
 func identityOf(k kept) ports.Identity {
-	return ports.Identity{Namespace: k.Credentials.Namespace, Host: k.Credentials.Host, Request: k.Request}
+	orders := k.Credentials.Orders
+	return ports.Identity{
+		Namespace: k.Credentials.Namespace, Host: k.Credentials.Host, Request: k.Request,
+		Orders: ports.Orders{CloudConfig: string(orders.CloudConfig), Install: string(orders.Install), Reset: string(orders.Reset)},
+	}
+}
+
+// Files are the host's key and its credentials, by the paths that they have here.
+func (e *Enrollment) Files(ctx context.Context) ([]ports.File, error) {
+	if _, err := e.Identity(ctx); err != nil {
+		return nil, err
+	}
+	return e.store.files()
 }
 
 func (e *Enrollment) keep(k kept) {

@@ -93,6 +93,20 @@ func (s store) save(k kept) error {
 	return s.write(credentialsFile, text)
 }
 
+// files are those that are kept, as another system must have them.
+func (s store) files() ([]ports.File, error) {
+	var files []ports.File
+	for _, name := range []string{keyFile, credentialsFile} {
+		path := filepath.Join(s.folder, name)
+		secret, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading what the host's identity is kept in: %w", err)
+		}
+		files = append(files, ports.File{Path: path, Mode: 0o600, Data: secret})
+	}
+	return files, nil
+}
+
 func (s store) write(name string, secret []byte) error {
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
 		return fmt.Errorf("keeping the host's identity: %w", err)

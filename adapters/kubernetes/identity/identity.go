@@ -65,6 +65,15 @@ type Credentials struct {
 	Host      string    `json:"host"`
 	Token     string    `json:"token"`
 	Expires   time.Time `json:"expires"`
+	Orders    Orders    `json:"orders,omitzero"`
+}
+
+// Orders are what the host's registration tells its OS plugin, each a JSON object. They are sealed since a cloud config
+// may hold passwords.
+type Orders struct {
+	CloudConfig json.RawMessage `json:"cloudConfig,omitempty"`
+	Install     json.RawMessage `json:"install,omitempty"`
+	Reset       json.RawMessage `json:"reset,omitempty"`
 }
 
 // Purpose is the one request that credentials are sealed for: what was sealed for another host, or for another

@@ -69,7 +69,7 @@ type SealedCredentials struct {
 	// sealed is the encapsulated key and the ciphertext of RFC 9180 in base mode (DHKEM(X25519, HKDF-SHA256),
 	// HKDF-SHA256, AES-256-GCM).
 	// +required
-	// +kubebuilder:validation:MaxLength=131072
+	// +kubebuilder:validation:MaxLength=700000
 	Sealed []byte `json:"sealed"`
 
 	// hostUID is the UID of the ElementalHost that they are for: one that was made anew under its name is another.
