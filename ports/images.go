@@ -33,6 +33,7 @@ type Image struct {
 	Digest       string // of the manifest
 	Index        string // digest of the index that led to the manifest; empty without one
 	Architecture string
+	Version      string  // as its maker labels it (org.opencontainers.image.version); empty: not at all
 	Layers       []Layer // the lowest first
 }
 

@@ -53,6 +53,10 @@ type Config struct {
 	FetchTimeout  time.Duration // how long one layer may make no progress; by default 2 min
 	Budget        Budget        // what an image may cost; by default DefaultBudget
 
+	// Downgrade is asked where a staging would run an image that is older than the one that runs, or that can't be
+	// compared with it; why says which, as a clause. An error refuses the staging. nil: all are taken.
+	Downgrade func(why string) error
+
 	Images ports.Images
 	Loader ports.BootLoader
 	Now    func() time.Time                    // by default time.Now

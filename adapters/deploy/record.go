@@ -23,9 +23,10 @@ type Record struct {
 	Requested    string        `json:"requested"`       // hash of the request that last staged it
 	Host         string        `json:"host,omitempty"`  // on whose behalf
 	Created      time.Time     `json:"created"`
-	Version      string        `json:"version,omitempty"` // as the system calls itself
-	Layers       []string      `json:"layers"`            // the digests of their tars, the lowest first
-	Kernel       string        `json:"kernel,omitempty"`  // from the top of the boot partition
+	Version      string        `json:"version,omitempty"`      // as the system calls itself
+	ImageVersion string        `json:"imageVersion,omitempty"` // as the image's label has it
+	Layers       []string      `json:"layers"`                 // the digests of their tars, the lowest first
+	Kernel       string        `json:"kernel,omitempty"`       // from the top of the boot partition
 	Initrd       string        `json:"initrd,omitempty"`
 	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
 

@@ -86,6 +86,11 @@ func (s *staging) run(ctx context.Context) error {
 			Message: "the running system is on trial itself; confirm it or roll it back before another is staged",
 		}
 	}
+	if s.trial {
+		if err := s.checkDowngrade(); err != nil {
+			return err
+		}
+	}
 	record, err := s.engine.record(s.id)
 	if err != nil || !s.engine.hasKernel(record) || !s.engine.hasTree(s.id) {
 		if record, err = s.createWithRoom(ctx); err != nil {
@@ -163,7 +168,7 @@ func (s *staging) renew() error {
 func (s *staging) sign(r Record) Record {
 	r.name(s.want.ImageURI, s.state.newestOf(s.want.ImageURI, s.engine.Now()))
 	r.Requested, r.Host, r.HealthChecks = s.request.Hash, s.request.Host, s.want.HealthChecks
-	r.Index, r.UpgradeRecovery = s.image.Index, s.want.UpgradeRecovery
+	r.Index, r.UpgradeRecovery, r.ImageVersion = s.image.Index, s.want.UpgradeRecovery, s.image.Version
 	if !s.trial { // There is nothing that could be a better one.
 		r.Recovery = r.UpgradeRecovery
 	}

@@ -23,9 +23,11 @@ import (
 // Config is what a host allows, and how it is known to registries.
 type Config struct {
 	PlainHTTP   []string          // registries, as HOST or HOST:PORT, that may be spoken to without TLS
-	Allowed     []string          // registries, as HOST[:PORT][/REPOSITORY…], that images may come from; empty: all
 	Credentials string            // file with credentials in the form of a container tool's auth.json; may be missing
 	Transport   http.RoundTripper // by default one with bounded waits
+	// Allow says whether images may come from a place, which is REGISTRY/REPOSITORY or the path of a folder or file. It
+	// is asked before anything else; its error is what the caller gets. nil: from anywhere.
+	Allow func(place string) error
 }
 
 // Images implements ports.Images. References are oci://REGISTRY/REPOSITORY:TAG, the same with @sha256:DIGEST,
@@ -112,8 +114,9 @@ func (i *Images) open(ctx context.Context, reference string) (source, error) {
 		if err != nil {
 			return nil, err
 		}
-		if at = path.Clean(at); !i.allowed(at) {
-			return nil, denied(at)
+		at = path.Clean(at)
+		if err := i.allow(at); err != nil {
+			return nil, err
 		}
 		if scheme == "oci-layout" {
 			return layout{files: folderFiles(at), tag: tag, reference: reference}, nil
@@ -134,8 +137,8 @@ func (i *Images) openRegistry(ctx context.Context, reference string) (source, er
 		return nil, malformed(reference, err.Error())
 	}
 	registry := parsed.Context().RegistryStr()
-	if !i.allowed(registry + "/" + parsed.Context().RepositoryStr()) {
-		return nil, denied(registry)
+	if err := i.allow(registry + "/" + parsed.Context().RepositoryStr()); err != nil {
+		return nil, err
 	}
 	if listed(i.config.PlainHTTP, registry) {
 		if parsed, err = name.ParseReference(rest, name.StrictValidation, name.Insecure); err != nil {
@@ -149,21 +152,12 @@ func (i *Images) openRegistry(ctx context.Context, reference string) (source, er
 	return registrySource{reference: parsed, client: &http.Client{Transport: session}}, nil
 }
 
-func denied(place string) core.Failure {
-	return core.Failure{
-		Class: core.FailureInvalid, Reason: core.ReasonPolicyDenied, Path: referencePath,
-		Message: fmt.Sprintf("this host takes no images from %s: allowedRegistries of its image plugin does not name it", place),
+// allow asks the host whether it takes images from a repository, or from a folder or file.
+func (i *Images) allow(place string) error {
+	if i.config.Allow == nil {
+		return nil
 	}
-}
-
-// allowed says whether the host takes images from a repository, or from a folder or file.
-func (i *Images) allowed(repository string) bool {
-	for _, allowed := range i.config.Allowed {
-		if prefix := strings.TrimSuffix(allowed, "/"); strings.HasPrefix(repository, prefix+"/") || repository == prefix {
-			return true
-		}
-	}
-	return len(i.config.Allowed) == 0
+	return i.config.Allow(place)
 }
 
 // tagForm is what a tag may be; what follows the last colon of a path and is none belongs to the path.

@@ -136,28 +136,62 @@ func TestPlainHTTPIsRefusedUnlessTheHostNamesTheRegistry(t *testing.T) {
 	is.Equal(asked, 0)
 }
 
-func TestTheHostChoosesItsRegistries(t *testing.T) {
+func TestTheHostIsAskedBeforeTheRegistry(t *testing.T) {
 	is := is.New(t)
-	_, host := newRegistry(t)
-	reference := registryShelf{architectures{}, host}.Put(t, "v1", "amd64", []byte("x"))
-	for allowed, want := range map[string]bool{
-		host: true, host + "/os": true, host + "/os/test": true, host + "/other": false, host + "/os/te": false, "registry.example": false,
+	asked := 0
+	_, host := newRegistry(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked++; next.ServeHTTP(w, r) })
+	})
+	var places []string
+	refusal := errors.New("not from there")
+	images := oci.New(oci.Config{PlainHTTP: []string{host}, Allow: func(place string) error {
+		places = append(places, place)
+		return refusal
+	}})
+	for reference, place := range map[string]string{
+		"oci://" + host + "/os/test:v1":                                host + "/os/test",
+		"oci-layout:/tmp/any:v1":                                       "/tmp/any",
+		"oci-archive:/srv/images/../../tmp/any.tar":                    "/tmp/any.tar", // A folder is a place like any other.
+		"oci://registry.example/a/b@sha256:" + strings.Repeat("0", 64): "registry.example/a/b",
 	} {
-		_, err := oci.New(oci.Config{PlainHTTP: []string{host}, Allowed: []string{allowed}}).Resolve(t.Context(), reference, "amd64")
-		if want {
+		_, err := images.Resolve(t.Context(), reference, "amd64")
+		is.True(errors.Is(err, refusal))
+		_, err = images.Blob(t.Context(), ports.Image{Reference: reference}, ports.Layer{Size: 1}, 0)
+		is.True(errors.Is(err, refusal))
+		is.Equal(places, []string{place, place})
+		places = nil
+	}
+	is.Equal(asked, 0)
+}
+
+func TestAnImageSaysWhichVersionItIs(t *testing.T) {
+	_, host := newRegistry(t)
+	for tag, c := range map[string]struct {
+		label, annotation, version string
+	}{"unlabelled": {}, "labelled": {"v1.2", "v1", "v1.2"}, "annotated": {"", "v1", "v1"}} {
+		t.Run(tag, func(t *testing.T) {
+			is := is.New(t)
+			image := build(t, "amd64", []byte("x"))
+			file, err := image.ConfigFile()
 			is.NoErr(err)
-			continue
-		}
-		is.Equal(failureOf(t, err).Reason, core.ReasonPolicyDenied)
+			file = file.DeepCopy()
+			const key = "org.opencontainers.image.version"
+			if c.label != "" {
+				file.Config.Labels = map[string]string{key: c.label}
+			}
+			image, err = mutate.ConfigFile(image, file)
+			is.NoErr(err)
+			if c.annotation != "" {
+				image = mutate.Annotations(image, map[string]string{key: c.annotation}).(v1.Image)
+			}
+			at, err := name.NewTag(host + "/os/test:" + tag)
+			is.NoErr(err)
+			is.NoErr(remote.Write(at, image))
+			found, err := oci.New(oci.Config{PlainHTTP: []string{host}}).Resolve(t.Context(), "oci://"+at.String(), "amd64")
+			is.NoErr(err)
+			is.Equal(found.Version, c.version)
+		})
 	}
-	// A folder is a place like any other.
-	folder := oci.New(oci.Config{Allowed: []string{host, "/srv/images"}})
-	for _, reference := range []string{"oci-layout:/tmp/any:v1", "oci-archive:/srv/images/../../tmp/any.tar", "oci-layout:/srv/images-of-others"} {
-		_, err := folder.Resolve(t.Context(), reference, "amd64")
-		is.Equal(failureOf(t, err).Reason, core.ReasonPolicyDenied)
-	}
-	_, err := folder.Resolve(t.Context(), "oci-layout:/srv/images/none:v1", "amd64")
-	is.True(failureOf(t, err).Reason != core.ReasonPolicyDenied) // It is only not there.
 }
 
 // bearer demands a token that only the right user gets.

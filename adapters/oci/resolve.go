@@ -20,6 +20,10 @@ import (
 // maxDocument bounds manifests, indexes and configurations.
 const maxDocument = 4 << 20
 
+// versionLabel is where an image says which version it is: in the labels of its configuration, or, as some tools have it,
+// in the annotations of its manifest.
+const versionLabel = "org.opencontainers.image.version"
+
 // resolve walks from what a reference names to the layers for one architecture. Every document on the way has
 // the digest by which it was asked for.
 func resolve(ctx context.Context, from source, reference, architecture string) (ports.Image, error) {
@@ -57,6 +61,9 @@ func resolve(ctx context.Context, from source, reference, architecture string) (
 	}
 	if config.Architecture != architecture {
 		return image, otherArchitecture(reference, architecture, config.Architecture)
+	}
+	if image.Version = config.Config.Labels[versionLabel]; image.Version == "" {
+		image.Version = manifest.Annotations[versionLabel]
 	}
 	if len(config.RootFS.DiffIDs) != len(manifest.Layers) {
 		return image, badImage(reference, "its configuration speaks of %d layers and its manifest of %d", len(config.RootFS.DiffIDs), len(manifest.Layers))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"elemental/modes/policy"
 	"elemental/modes/settings"
 )
 
@@ -26,7 +27,8 @@ type Config struct {
 	Kernel string `yaml:"kernel"`
 	// PlainHTTP are the registries, as HOST or HOST:PORT, that may be spoken to without TLS.
 	PlainHTTP []string `yaml:"plainHTTP"`
-	// AllowedRegistries are those that images may come from; none named: all.
+	// AllowedRegistries are those that images may come from, if the host's policy allows them too; none named: all that
+	// it allows. The rule images.registries of the policy is where to say it.
 	AllowedRegistries []string `yaml:"allowedRegistries"`
 	// Credentials is a file in the form of a container tool's auth.json, which may be missing.
 	Credentials string `yaml:"credentials"`
@@ -69,6 +71,8 @@ func (c Config) check() error {
 		return fmt.Errorf("boot is %q: it must be a whole path, such as /boot", c.Boot)
 	case !slices.Contains([]string{"required", "none"}, c.Kernel):
 		return fmt.Errorf("kernel is %q: it must be required or none", c.Kernel)
+	case policy.CheckPlaces(c.AllowedRegistries) != nil:
+		return fmt.Errorf("allowedRegistries: %w", policy.CheckPlaces(c.AllowedRegistries))
 	case c.Tries < 1:
 		return fmt.Errorf("tries is %d: it must be at least 1", c.Tries)
 	case c.HealthTimeout <= 0:

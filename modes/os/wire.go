@@ -2,6 +2,7 @@ package hostos
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"elemental/adapters/oci"
 	"elemental/adapters/plugin"
 	"elemental/core"
+	"elemental/modes/policy"
 	"elemental/ports"
 )
 
@@ -35,9 +37,38 @@ func newEngine(config Config) (*deploy.Engine, error) {
 		Root: config.Root, Boot: config.Boot, Kernel: deploy.KernelPolicy(config.Kernel), Tries: config.Tries,
 		HealthTimeout: config.HealthTimeout, Architecture: runtime.GOARCH,
 		Loader: deploy.SystemdBoot{Boot: config.Boot},
-		Images: oci.New(oci.Config{PlainHTTP: config.PlainHTTP, Allowed: config.AllowedRegistries, Credentials: config.Credentials}),
-		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: timeless})),
+		Images: oci.New(oci.Config{PlainHTTP: config.PlainHTTP, Credentials: config.Credentials, Allow: func(place string) error {
+			return allowPlace(config, policy.Now, place)
+		}}),
+		Downgrade: func(why string) error {
+			rules, err := policy.Now()
+			if err != nil {
+				return err
+			}
+			return rules.AllowDowngrade(why)
+		},
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: timeless})),
 	})
+}
+
+// allowPlace says whether images may come from a place: the host's policy must allow it, and so must the list that the
+// configuration of images may have besides.
+func allowPlace(config Config, read policy.Reader, place string) error {
+	rules, err := read()
+	if err != nil {
+		return err
+	}
+	if err := rules.AllowImagesFrom(place); err != nil {
+		return err
+	}
+	if policy.Among(place, config.AllowedRegistries) {
+		return nil
+	}
+	return core.Failure{
+		Class: core.FailureInvalid, Reason: core.ReasonPolicyDenied, Path: "osVersion.imageUri",
+		Message: fmt.Sprintf("the rule allowedRegistries in %s of this host does not name %s; name it there, or, better, in images.registries in %s",
+			ConfigPath, place, policy.Path),
+	}
 }
 
 // deployments is the image engine as this mode sees it.

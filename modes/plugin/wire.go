@@ -51,7 +51,7 @@ func bootOf(o plugin.Opening) func() (string, error) {
 // openCommands asks the host's policy anew at every call.
 func openCommands(o plugin.Opening) (ports.Plugin, error) {
 	return commands.New(commands.Config{WorkDir: o.WorkDir, Boot: bootOf(o), Log: os.Stderr, Allow: func() error {
-		rules, err := policy.Read(policy.Path)
+		rules, err := policy.Now()
 		if err != nil {
 			return err
 		}
@@ -66,10 +66,10 @@ func openToolkit(o plugin.Opening) (ports.Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return toolkit.New(toolkit.Config{
+	return policy.GateImages(toolkit.New(toolkit.Config{
 		WorkDir: o.WorkDir, File: toolkitPath, Command: config.Command, StatePath: config.StatePath, MinFree: config.MinFreeMiB << 20, Timeout: config.Timeout,
 		RunPath: toolkit.RunPath, Cmdline: toolkit.Cmdline, Boot: bootOf(o), Began: boot.Began, Log: os.Stderr,
-	}), nil
+	}), policy.Now), nil
 }
 
 func serve(ctx context.Context, stdin io.Reader, stdout io.Writer, open opener) error {

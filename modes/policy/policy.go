@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"elemental/core"
@@ -20,9 +22,14 @@ const Path = "/etc/elemental/policy.yaml"
 // maxSize bounds the file, in bytes.
 const maxSize = 1 << 20
 
-// Policy says what a host lets a cluster do. Its zero value is the strictest one, and holds where there is no file.
+// Policy says what a host lets a cluster do. Its zero value holds where there is no file: what gives a cluster more than
+// it has without Elemental must be allowed, and all else must be forbidden.
 type Policy struct {
 	Commands Commands `yaml:"commands"`
+	Images   Images   `yaml:"images"`
+	Reset    Reset    `yaml:"reset"`
+	// Plugins are those that may keep this host's OS version, named as agent.osPlugin names them; none named: any.
+	Plugins []string `yaml:"plugins"`
 
 	path string
 }
@@ -33,13 +40,22 @@ type Commands struct {
 	Allow bool `yaml:"allow"`
 }
 
-// Read reads a policy. A file that is missing is the strictest policy. One that others than root could have
+// Reset is the rule on the reset of the host.
+type Reset struct {
+	// Allow lets a cluster reset the host, by which all that is on it is lost; nil: it does.
+	Allow *bool `yaml:"allow"`
+}
+
+// Read reads a policy. A file that is missing is the zero policy. One that others than root could have
 // written, or that says what is not understood, is an error, since a mistyped rule must not be an absent one.
 func Read(path string) (Policy, error) {
 	policy := Policy{path: path}
 	text, err := read(path)
 	if err == nil {
 		err = settings.Decode(text, &policy)
+	}
+	if err == nil {
+		err = policy.check()
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return policy, nil
@@ -50,15 +66,44 @@ func Read(path string) (Policy, error) {
 	return policy, nil
 }
 
+func (p Policy) check() error {
+	if slices.Contains(p.Plugins, "") {
+		return errors.New("plugins names one that has no name; write the name as agent.osPlugin has it, or remove the line")
+	}
+	return p.Images.check()
+}
+
 // AllowCommands returns nil where commands may be run, and else the failure that says how to allow them.
 func (p Policy) AllowCommands() error {
 	if p.Commands.Allow {
 		return nil
 	}
+	return p.denial("commands", "commands.allow", "does not let a cluster run commands on it", `write the line "commands: {allow: true}" into %s`)
+}
+
+// AllowReset returns nil where the cluster may reset the host, and else the failure that says how to allow it.
+func (p Policy) AllowReset() error {
+	if p.Reset.Allow == nil || *p.Reset.Allow {
+		return nil
+	}
+	return p.denial("", "reset.allow", "does not let a cluster reset it", `write the line "reset: {allow: true}" into %s`)
+}
+
+// AllowPlugin returns nil where a plugin may keep the host's OS version, and else the failure that says how to allow it.
+func (p Policy) AllowPlugin(name string) error {
+	if len(p.Plugins) == 0 || slices.Contains(p.Plugins, name) {
+		return nil
+	}
+	return p.denial("", "plugins", fmt.Sprintf("does not let the plugin %s keep its OS version", name),
+		fmt.Sprintf("name %s in that rule in %%s", strings.ReplaceAll(name, "%", "%%")))
+}
+
+// denial says which rule of this host does not let something happen, and how to change that. The remedy has one %s, for
+// the file.
+func (p Policy) denial(field, rule, denies, remedy string) core.Failure {
 	return core.Failure{
-		Class: core.FailureInvalid, Reason: core.ReasonPolicyDenied, Path: "commands",
-		Message: fmt.Sprintf("the rule commands.allow of this host does not let a cluster run commands on it; to allow it, write the line "+
-			"\"commands: {allow: true}\" into %s on the host, and then give the retry annotation a new value", p.path),
+		Class: core.FailureInvalid, Reason: core.ReasonPolicyDenied, Path: field,
+		Message: fmt.Sprintf("the rule %s of this host %s; to allow it, "+remedy+" on the host, and then give the retry annotation a new value", rule, denies, p.path),
 	}
 }
 
