@@ -13,6 +13,8 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrDenied: it exists, and this identity may not do that.
 	ErrDenied = errors.New("denied")
+	// ErrInvalid: what was asked can't be meant, whatever the world says.
+	ErrInvalid = errors.New("invalid")
 	// ErrNotReady: not now; it may be later.
 	ErrNotReady = errors.New("not ready")
 )

@@ -9,7 +9,8 @@ import (
 
 // Operator is the management cluster as the person at the command line sees it, with that person's own
 // rights. Errors: ErrNotFound without such an object or without such a kind in the cluster, ErrDenied with the
-// cluster's own words, ErrConflict, ErrNotReady when the cluster does not answer.
+// cluster's own words, ErrConflict, ErrNotReady when the cluster does not answer, ErrInvalid for a selector that can't
+// be read.
 type Operator interface {
 	// List returns what is selected, by namespace and name. Names that are not there are ErrNotFound, and the error
 	// says which; those that are there come with it. No right but to get is needed for names alone.

@@ -91,7 +91,7 @@ func showHosts(c *cli.Context, w world) error {
 	}
 	hosts, err := operator.List(c.Context, v.selection)
 	if err != nil && (len(hosts) == 0 || c.Bool("watch")) {
-		return err
+		return refused(c, err)
 	}
 	slices.SortStableFunc(hosts, v.order)
 	if c.Bool("watch") {

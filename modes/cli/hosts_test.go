@@ -72,6 +72,19 @@ func TestHostsUsage(t *testing.T) {
 	}
 }
 
+// A selector that can't be read was typed wrongly, though only the cluster's own words say so.
+func TestSelectorsThatCantBeRead(t *testing.T) {
+	for _, line := range []string{"hosts -l site", "retry -l site", "upgrade host -l site --image oci://my-registry/my-image:v2"} {
+		t.Run(line, func(t *testing.T) {
+			d := &desk{Operator: &portstest.Operator{}}
+			d.Put(t, ports.Target{Standing: core.Standing{Kind: core.KindHost}, Name: "a"}, nil, "")
+			_, errs, status := d.types(t, line)
+			is.New(t).Equal(status, exitUsage)
+			is.New(t).True(strings.Contains(errs, `label selector "site"`) && strings.Contains(errs, "--help"))
+		})
+	}
+}
+
 func TestHostsSelected(t *testing.T) {
 	is := is.New(t)
 	d := &desk{Operator: &portstest.Operator{}}

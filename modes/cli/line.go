@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"elemental/modes/manual"
+	"elemental/ports"
 )
 
 // Run carries out a command line. Flags stand where kubectl's users put them: before the command, behind it, and
@@ -65,6 +67,14 @@ func misuse(name string, err error) error {
 		see = " See"
 	}
 	return cli.Exit(fmt.Sprintf("%s%s %s --help", words, see, name), exitUsage)
+}
+
+// refused is the error of whoever was asked. What they can't make sense of was typed wrongly.
+func refused(c *cli.Context, err error) error {
+	if errors.Is(err, ports.ErrInvalid) {
+		return usage(c, err)
+	}
+	return err
 }
 
 // line is a command line taken apart.

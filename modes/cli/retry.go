@@ -70,7 +70,7 @@ func retryHosts(c *cli.Context, w world) error {
 	}
 	hosts, err := operator.List(c.Context, ports.Selection{Kind: core.KindHost, Names: names, Labels: labels})
 	if err != nil {
-		return err
+		return refused(c, err)
 	}
 	if len(hosts) == 0 {
 		fmt.Fprintln(w.errs, "There are no hosts with these labels.")

@@ -88,7 +88,7 @@ func upgradeKind(kind core.Kind, clusterFlags []cli.Flag, of func(*cli.Context) 
 			if u.operator, err = u.connect(); err != nil {
 				return err
 			}
-			return u.run(c.Context)
+			return refused(c, u.run(c.Context))
 		},
 	}
 }

@@ -175,7 +175,7 @@ func (k *kept) labelled(selector string) (bool, error) {
 	for _, part := range strings.FieldsFunc(selector, func(r rune) bool { return r == ',' }) {
 		label, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return false, fmt.Errorf("reading the label selector %q: %w", selector, ports.ErrDenied)
+			return false, fmt.Errorf("reading the label selector %q: %w", selector, ports.ErrInvalid)
 		}
 		if k.labels[label] != value {
 			return false, nil

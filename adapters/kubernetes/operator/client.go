@@ -171,16 +171,21 @@ func (c *Client) listOnce(ctx context.Context, k kind, selection ports.Selection
 // optionsOf says in the cluster's words what is selected. Several names are left to the reader of the answer.
 func optionsOf(selection ports.Selection) (metav1.ListOptions, error) {
 	if _, err := labels.Parse(selection.Labels); err != nil {
-		return metav1.ListOptions{}, fmt.Errorf("reading the label selector %q: %w", selection.Labels, err)
+		return metav1.ListOptions{}, unreadable("label", selection.Labels, err)
 	}
 	field, err := fields.ParseSelector(selection.Fields)
 	if err != nil {
-		return metav1.ListOptions{}, fmt.Errorf("reading the field selector %q: %w", selection.Fields, err)
+		return metav1.ListOptions{}, unreadable("field", selection.Fields, err)
 	}
 	if len(selection.Names) == 1 {
 		field = fields.AndSelectors(field, fields.OneTermEqualSelector(metav1.ObjectNameField, selection.Names[0]))
 	}
 	return metav1.ListOptions{LabelSelector: selection.Labels, FieldSelector: field.String()}, nil
+}
+
+// unreadable is the error of a selector that says nothing to the cluster.
+func unreadable(what, selector string, err error) error {
+	return fmt.Errorf("reading the %s selector %q: %w: %w", what, selector, ports.ErrInvalid, err)
 }
 
 func (c *Client) get(ctx context.Context, selection ports.Selection, name string) (ports.Target, error) {
