@@ -180,11 +180,11 @@ func (r *Runner) workDir() string {
 	return filepath.Join(r.config.WorkDir, "plugins", filepath.Base(r.config.Name))
 }
 
-// environment is all that a plugin inherits: secrets may stand in the agent's own.
+// environment is all that a plugin inherits: secrets may stand in the agent's own, and also in a proxy's address.
 func environment() []string {
 	kept := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
-		if value, set := os.LookupEnv(name); set {
+		if value, set := os.LookupEnv(name); set && !strings.Contains(value, "@") {
 			kept = append(kept, name+"="+value)
 		}
 	}

@@ -148,6 +148,7 @@ func TestSecretsStayOnStdin(t *testing.T) {
 	is := is.New(t)
 	t.Setenv("TOKEN", "of the agent")
 	t.Setenv("HTTPS_PROXY", "http://proxy:3128")
+	t.Setenv("HTTP_PROXY", "http://user:password@proxy:3128") // Which would be seen in the environment.
 	s := script(t, `env | sort > env; tr '\0' ' ' < /proc/$$/cmdline > args; cat > stdin; cat stdin >&2; exit 1`)
 	secret := &ports.BootstrapData{Format: "cloud-config", Data: []byte("a secret")}
 	err := s.Do(t.Context(), core.VerbBootstrap, ports.Request{Host: "host-1", Bootstrap: secret}, nil)

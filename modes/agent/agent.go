@@ -58,6 +58,9 @@ func Command(version string) *cli.Command {
 				return err
 			}
 			config.Agent.Debug = config.Agent.Debug || c.Bool("debug")
+			if err := config.Agent.Proxy.publish(); err != nil {
+				return err
+			}
 			return run(c.Context, config, version)
 		},
 	}
@@ -72,6 +75,7 @@ func run(ctx context.Context, config Config, version string) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	log.Info("the agent starts", "version", version, "plugin", config.Agent.OSPlugin)
+	warnOfProxies(log)
 	machine := hostOf(config, version, end)
 	var member *member // nil: its identity was given by hand
 	if config.joins() {

@@ -47,6 +47,7 @@ type agentConfig struct {
 	Restart string `yaml:"restart"`
 
 	Hostname hostnameConfig `yaml:"hostname"`
+	Proxy    proxyConfig    `yaml:"proxy"`
 	// What follows an installation and a reset.
 	PostInstall powerConfig `yaml:"postInstall"`
 	PostReset   powerConfig `yaml:"postReset"`
@@ -145,6 +146,8 @@ func parseConfig(text []byte) (Config, error) {
 		return Config{}, errors.New("cluster.kubeconfig is missing: name the file with this host's identity, or let the host join by a registration")
 	case !config.joins() && config.Cluster.Host == "":
 		return Config{}, errors.New("cluster.host is missing: name this host's ElementalHost")
+	case config.Agent.Proxy.check() != nil:
+		return Config{}, config.Agent.Proxy.check()
 	case config.Agent.MaxAttempts < 1:
 		return Config{}, fmt.Errorf("agent.maxAttempts is %d: it must be at least 1", config.Agent.MaxAttempts)
 	case config.Agent.Restart != restartLogind && config.Agent.Restart != restartExit:
