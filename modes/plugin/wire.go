@@ -11,6 +11,7 @@ import (
 
 	"elemental/adapters/plugin"
 	"elemental/adapters/plugin/boot"
+	"elemental/adapters/plugin/cloudinit"
 	"elemental/adapters/plugin/commands"
 	"elemental/adapters/plugin/conformance"
 	"elemental/adapters/plugin/dummy"
@@ -28,14 +29,25 @@ type opener func(plugin.Opening) (ports.Plugin, error)
 // builtins are the plugins that this program serves itself.
 func builtins() map[string]opener {
 	return map[string]opener{
-		"commands": openCommands,
+		"commands": joining(openCommands),
 		"dummy":    func(o plugin.Opening) (ports.Plugin, error) { return dummy.New(o.WorkDir), nil },
-		"image":    func(plugin.Opening) (ports.Plugin, error) { return hostos.OpenPlugin(hostos.ConfigPath) },
-		"packages": func(o plugin.Opening) (ports.Plugin, error) {
+		"image":    joining(func(plugin.Opening) (ports.Plugin, error) { return hostos.OpenPlugin(hostos.ConfigPath) }),
+		"packages": joining(func(o plugin.Opening) (ports.Plugin, error) {
 			return packages.New(o.WorkDir, bootOf(o), os.Stderr), nil
-		},
+		}),
 
-		"elemental-toolkit": openToolkit,
+		"elemental-toolkit": joining(openToolkit),
+	}
+}
+
+// joining is an opener of plugins that name and bootstrap their host, too.
+func joining(open opener) opener {
+	return func(o plugin.Opening) (ports.Plugin, error) {
+		inner, err := open(o)
+		if err != nil {
+			return nil, err
+		}
+		return cloudinit.With(inner, "/"), nil
 	}
 }
 

@@ -1,0 +1,86 @@
+package cloudinit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+
+	"elemental/adapters/plugin/durable"
+)
+
+const (
+	hostnameFile = "/etc/hostname"
+	// cloudConfigFile is the registration's word to cloud-init. It is secret.
+	cloudConfigFile = configFolder + "/90-elemental.cfg"
+)
+
+// checkHostname refuses what is no DNS label.
+func checkHostname(name string) error {
+	if !regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(name) {
+		return failed("InvalidHostname", "%q can't name a host: use at most 63 of the characters a-z, 0-9 and -, with none of the last at either end", name)
+	}
+	return nil
+}
+
+// setHostname names the host for its next boots and, where it is the one that runs, for this one.
+func (p *Plugin) setHostname(name string) error {
+	if err := checkHostname(name); err != nil {
+		return err
+	}
+	if err := p.makeFolders("/etc"); err != nil {
+		return err
+	}
+	if err := durable.WriteFile(p.path(hostnameFile), []byte(name+"\n"), 0o644); err != nil {
+		return err
+	}
+	// Everyone reads it, whatever mask the plugin has.
+	if err := os.Chmod(p.path(hostnameFile), 0o644); err != nil {
+		return fmt.Errorf("letting everyone read %s: %w", hostnameFile, err)
+	}
+	if !p.real() {
+		return nil
+	}
+	if err := unix.Sethostname([]byte(name)); err != nil {
+		return fmt.Errorf("naming the host that runs %q: %w", name, err)
+	}
+	return nil
+}
+
+// installCloudConfig puts the registration's cloud config in place of the one before; nil takes that away.
+func (p *Plugin) installCloudConfig(config []byte) error {
+	if config == nil {
+		err := os.Remove(p.path(cloudConfigFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("removing the cloud config: %w", err)
+		}
+		return durable.SyncFolder(p.path(configFolder))
+	}
+	if err := p.checkCloudInit(); err != nil {
+		return err
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(config, &object) != nil || object == nil {
+		return failed("InvalidCloudConfig", "the cloud config of the registration is no object")
+	}
+	if err := p.makeFolders(configFolder); err != nil {
+		return err
+	}
+	return durable.WriteFile(p.path(cloudConfigFile), append(config[:len(config):len(config)], '\n'), 0o600)
+}
+
+// installedCloudConfig is the registration's cloud config as it was installed last; nil when there is none.
+func (p *Plugin) installedCloudConfig() (map[string]json.RawMessage, error) {
+	var config map[string]json.RawMessage
+	if _, err := durable.ReadJSON(p.path(cloudConfigFile), &config); err != nil {
+		return nil, fmt.Errorf("reading the registration's cloud config: %w", err)
+	}
+	return config, nil
+}

@@ -1,0 +1,127 @@
+package cloudinit
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ignitionConfig is an Ignition config, as far as it matters here what is in it.
+type ignitionConfig struct {
+	whole map[string]json.RawMessage
+	known knownIgnition
+}
+
+type knownIgnition struct {
+	Ignition struct {
+		Version string `json:"version"`
+	} `json:"ignition"`
+	Passwd          map[string][]json.RawMessage `json:"passwd"`
+	KernelArguments map[string][]json.RawMessage `json:"kernelArguments"`
+	Storage         struct {
+		Disks       []json.RawMessage `json:"disks"`
+		RAID        []json.RawMessage `json:"raid"`
+		LUKS        []json.RawMessage `json:"luks"`
+		Filesystems []json.RawMessage `json:"filesystems"`
+		Files       []node            `json:"files"`
+	} `json:"storage"`
+	Systemd struct {
+		Units []struct {
+			Name    string `json:"name"`
+			Enabled *bool  `json:"enabled"`
+		} `json:"units"`
+	} `json:"systemd"`
+}
+
+// node is a file of the config.
+type node struct {
+	Path      string            `json:"path"`
+	Overwrite bool              `json:"overwrite"`
+	Append    []json.RawMessage `json:"append"`
+	Contents  struct {
+		Source *string `json:"source"`
+	} `json:"contents"`
+}
+
+// parseIgnition reads a config, and refuses what can't be applied to a system that runs. The words of a decoder are
+// not handed on: they may hold a piece of the config.
+func parseIgnition(data []byte) (ignitionConfig, error) {
+	var c ignitionConfig
+	if json.Unmarshal(data, &c.whole) != nil || c.whole == nil {
+		return c, failed("InvalidBootstrapData", "the format of the bootstrap data is %s, and it is no JSON object", formatIgnition)
+	}
+	if json.Unmarshal(data, &c.known) != nil {
+		return c, failed("InvalidBootstrapData", "the bootstrap data is JSON, and no Ignition config: see https://coreos.github.io/ignition/specs")
+	}
+	if version := c.known.Ignition.Version; !strings.HasPrefix(version, "3.") {
+		return c, failed("InvalidBootstrapData", "the bootstrap data's ignition.version is %.20q: it must be one of Ignition's versions 3", version)
+	}
+	known := c.known
+	for _, part := range []struct {
+		name  string
+		there bool
+	}{
+		{"passwd", says(known.Passwd)}, {"kernelArguments", says(known.KernelArguments)},
+		{"storage.disks", len(known.Storage.Disks) > 0}, {"storage.raid", len(known.Storage.RAID) > 0},
+		{"storage.luks", len(known.Storage.LUKS) > 0}, {"storage.filesystems", len(known.Storage.Filesystems) > 0},
+		{"storage.files[].append", slices.ContainsFunc(known.Storage.Files, func(f node) bool { return len(f.Append) > 0 })},
+	} {
+		if part.there {
+			return c, failed("IgnitionUnsupported", "the Ignition config has %s, which can't be applied to a system that runs: only files, directories, links and systemd units can", part.name)
+		}
+	}
+	return c, nil
+}
+
+// says says whether there is anything in a part of a config.
+func says(lists map[string][]json.RawMessage) bool {
+	for _, list := range lists {
+		if len(list) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (c ignitionConfig) files() []node { return c.known.Storage.Files }
+
+// units are those whose presets the config sets, without their instances.
+func (c ignitionConfig) units() []string {
+	var names []string
+	for _, unit := range c.known.Systemd.Units {
+		if unit.Enabled == nil {
+			continue
+		}
+		name := unit.Name
+		if at, dot := strings.IndexByte(name, '@'), strings.LastIndexByte(name, '.'); at >= 0 && dot > at {
+			name = name[:at+1] + name[dot:]
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// overwriting is the config with each file that it writes allowed to be there already.
+func (c ignitionConfig) overwriting() ([]byte, error) {
+	whole := map[string]any{}
+	text, err := json.Marshal(c.whole)
+	if err == nil {
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		err = decoder.Decode(&whole)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing the Ignition config: %w", err)
+	}
+	storage, _ := whole["storage"].(map[string]any)
+	files, _ := storage["files"].([]any)
+	for i, file := range c.files() {
+		if written, ok := files[i].(map[string]any); ok && file.Contents.Source != nil {
+			written["overwrite"] = true
+		}
+	}
+	return json.Marshal(whole)
+}
