@@ -292,6 +292,13 @@ func runsOnHost(t *testing.T, s *setting, machine *stage, line string) {
 		}
 	}
 	switch {
+	case strings.HasPrefix(line, "elemental agent reset"): // The host is needed by others; it says what it would do.
+		out, err := st.machine.Exec(t.Context(), "sh", "-c", "echo no | "+strings.TrimSuffix(line, " --yes"))
+		if err == nil || !strings.Contains(err.Error(), "nothing was done") {
+			t.Fatalf("it was not asked, or did something: %v\n%s", err, out)
+		}
+	case strings.HasPrefix(line, "elemental agent register"), strings.HasPrefix(line, "elemental agent install"):
+		run("systemctl stop elemental-agent; " + line)
 	case strings.HasPrefix(line, "elemental agent"):
 		run(fmt.Sprintf("systemctl stop elemental-agent; rm -f /run/elemental/connected; %s & pid=$!; "+
 			"until [ -e /run/elemental/connected ]; do kill -0 $pid || exit 1; sleep 0.1; done; kill $pid; wait $pid", line))

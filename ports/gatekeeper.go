@@ -53,6 +53,8 @@ type AgentSettings struct {
 	Naming   core.NamingRule
 	NoSMBIOS bool
 	Debug    bool
+	// What follows an installation and a reset.
+	PostInstall, PostReset core.Ending
 }
 
 // Bundle is all that a host needs to ask to join. The token is secret.

@@ -86,6 +86,7 @@ func (a *Agent) call(ctx context.Context, wish ports.Wish, seen sight, d core.De
 	}
 	if err != nil {
 		f := failure(err)
+		a.tell(fmt.Sprintf("the plugin failed to %s, and is asked again: %s", verb, f.Error()))
 		a.Log.Warn("the plugin failed", "verb", string(verb), "class", string(f.Class), "reason", f.Reason, "error", f.Error(), "took", time.Since(began).Round(time.Millisecond))
 		return a.save(ctx, a.memory.Fail(verb, f, time.Now(), jitter()))
 	}
@@ -109,9 +110,17 @@ func (a *Agent) carryOut(ctx context.Context, wish ports.Wish, seen sight, d cor
 	if err := a.instruct(ctx, &request, verb); err != nil {
 		return err
 	}
+	if verb == core.VerbTriggerReset && a.AllowReset != nil {
+		if err := a.AllowReset(); err != nil {
+			return err
+		}
+	}
 	progress := a.follower(ctx, wish, seen, d)
 	defer progress.stop()
-	return a.Plugin.Do(ctx, verb, request, progress.say)
+	return a.Plugin.Do(ctx, verb, request, func(p ports.Progress) {
+		progress.say(p)
+		a.tellProgress(p)
+	})
 }
 
 // instruct adds to a request what its verb is about, as the host's registration and its own configuration have it.
@@ -129,7 +138,9 @@ func (a *Agent) instruct(ctx context.Context, request *ports.Request, verb core.
 			request.Hostname = a.Host
 		}
 		if a.Files != nil {
-			request.Files, err = a.Files(ctx)
+			if request.Files, err = a.Files(ctx); err != nil {
+				err = core.Failure{Class: core.FailureRetryable, Message: err.Error()}
+			}
 		}
 	default: // The others are about the version alone.
 	}
@@ -153,6 +164,10 @@ func (a *Agent) endBoot(ctx context.Context, seen sight, why, what string, ask f
 	a.Log.Info(what, "why", why)
 	err := ask(ctx, why)
 	if err == nil {
+		a.tell(what)
+		if a.Installs { // Nothing is left to do for whoever installs, however long the end of the boot takes.
+			a.Installed()
+		}
 		return nil
 	}
 	a.Log.Warn("the end of this boot can't be had", "error", err)

@@ -27,6 +27,7 @@ type member struct {
 	naming     core.NamingRule
 	noSerial   bool
 	log        *slog.Logger
+	told       func(line string) // tells whoever is at the terminal; nil: nobody is
 }
 
 // identity is who the host is. One that is no one yet, or that the cluster has forgotten, asks to join, and says meanwhile
@@ -90,7 +91,11 @@ func (m *member) tell(what string) func(reason, message string) {
 	return func(reason, message string) {
 		if line := reason + ": " + message; line != said {
 			said = line
-			m.log.Warn(what, "reason", reason, "message", message)
+			if m.told != nil {
+				m.told(what + ": " + line)
+			} else {
+				m.log.Warn(what, "reason", reason, "message", message)
+			}
 			if err := m.supervisor.Status(line); err != nil {
 				m.log.Debug("the service manager does not listen", "error", err)
 			}

@@ -34,6 +34,13 @@ type Agent struct {
 	Orders ports.Orders
 	// Installs lets the plugin install the system.
 	Installs bool
+	// Tell tells whoever is at the terminal; nil: nobody is.
+	Tell func(line string)
+	// Installed is called once when nothing is left to install, or the end of this boot was asked for: whoever lets the
+	// agent install ends it then.
+	Installed func()
+	// AllowReset says whether the host lets its cluster reset it; nil: it does.
+	AllowReset func() error
 	// Keep are the paths of what must outlive a reset: what makes this host itself.
 	Keep []string
 	// Files are what an installed system needs to be this host; nil: it gets none.
@@ -227,6 +234,13 @@ func (a *Agent) pass(ctx context.Context, wish ports.Wish) time.Duration {
 		}
 		decision := core.Decide(wish.Desired, seen.Observed)
 		a.say(decision)
+		if a.isInstalled(wish, seen) {
+			if err = a.leaveInstalled(ctx, wish, seen, decision); err == nil {
+				return 0
+			}
+			a.Log.Warn("the cluster does not know yet that the system is installed", "error", err)
+			return core.Backoff(1, jitter())
+		}
 		acted, err := a.act(ctx, wish, seen, decision)
 		if err != nil && ctx.Err() == nil {
 			a.Log.Warn("it is tried again", "because", decision.Because, "error", err)
@@ -248,6 +262,7 @@ func (a *Agent) say(d core.Decision) {
 		return
 	}
 	a.said = line
+	a.tell(d.Because)
 	a.Log.Info(d.Because, "phase", string(d.Phase), "osVersionReady", string(version.Status), "reason", version.Reason, "message", version.Message)
 	if err := a.Supervisor.Status(d.Because); err != nil {
 		a.Log.Debug("the service manager does not listen", "error", err)

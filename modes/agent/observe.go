@@ -83,12 +83,18 @@ func (a *Agent) stand(ctx context.Context, wish ports.Wish, boot string) (ports.
 			return ports.Observation{}, core.Failure{}, err
 		}
 	}
-	observation, err := a.Plugin.Observe(ctx, ports.Request{Host: request.Host, Boot: boot})
+	observation, err := a.Plugin.Observe(ctx, ports.Request{Host: request.Host, Boot: boot, Options: request.Options})
 	return observation, invalid, err
 }
 
 func (a *Agent) request(wish ports.Wish, boot string) ports.Request {
-	return ports.Request{Host: a.Host, Boot: boot, OSVersion: wish.OSVersion, Hash: wish.Version}
+	request := ports.Request{Host: a.Host, Boot: boot, OSVersion: wish.OSVersion, Hash: wish.Version}
+	if a.Installs { // Whether the system is installed may depend on where it is to be.
+		if request.Options = object(a.Orders.Install); request.Options == nil {
+			request.Options = []byte("{}")
+		}
+	}
+	return request
 }
 
 // silence keeps what was known of a reset: it goes on while its plugin says nothing.

@@ -35,10 +35,17 @@ func wire(config Config, machine ports.Machine, log *slog.Logger) *Agent {
 		PluginName: config.Agent.OSPlugin, Limits: limits, Machine: machine, Log: log,
 		Journal:    journal.New(config.Agent.WorkDir),
 		Supervisor: systemd.Supervisor{},
-		Plugin: policy.Gate(plugin.NewRunner(plugin.Config{
+		AllowReset: func() error {
+			rules, err := policy.Now()
+			if err != nil {
+				return err
+			}
+			return rules.AllowReset()
+		},
+		Plugin: turns{file: filepath.Join(config.Agent.WorkDir, turnLock), Plugin: policy.Gate(plugin.NewRunner(plugin.Config{
 			Name: config.Agent.OSPlugin, WorkDir: config.Agent.WorkDir, Builtins: served.Names(), Log: log.With("plugin", config.Agent.OSPlugin),
 			Launcher: launcher(),
-		}), config.Agent.OSPlugin, policy.Now),
+		}), config.Agent.OSPlugin, policy.Now)},
 	}
 }
 

@@ -27,6 +27,7 @@ func newDoor(t *testing.T, change func(*ports.Registration)) *desk {
 		Ready: condition(core.Ready, core.True, "Ready", "hosts can join", 1),
 		Agent: ports.AgentSettings{
 			WorkDir: "/var/lib/else", OSPlugin: "dummy", Naming: core.NamingRule{UseExisting: true, Prefix: "edge-"}, NoSMBIOS: true, Debug: true,
+			PostInstall: core.EndingPowerOff, PostReset: core.EndingReboot,
 		},
 		Bundle: &ports.Bundle{Server: "https://10.0.0.1:6443", CA: "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n", Namespace: "default", Registration: "field", Token: "s3cret"},
 	}
@@ -62,12 +63,18 @@ agent:
     prefix: edge-
   noSmbios: true
   debug: true
+  postInstall:
+    powerOff: true
+  postReset:
+    reboot: true
 `)
 	config := readByAgent(t, out)
 	is.Equal(config.Registration.Token, "s3cret")
 	is.Equal(config.Agent.WorkDir, "/var/lib/else")
 	is.Equal(config.Agent.Hostname.Prefix, "edge-")
 	is.True(config.Agent.NoSMBIOS && config.Agent.Debug && config.Agent.Hostname.UseExisting)
+	is.True(config.Agent.PostInstall.PowerOff && !config.Agent.PostInstall.Reboot)
+	is.True(config.Agent.PostReset.Reboot && !config.Agent.PostReset.PowerOff)
 
 	d.width = 80
 	_, errs, _ = d.types(t, "registration config field")

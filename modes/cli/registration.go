@@ -102,12 +102,25 @@ type agentFile struct {
 		Hostname agentHostname `yaml:"hostname,omitempty"`
 		NoSMBIOS bool          `yaml:"noSmbios,omitempty"`
 		Debug    bool          `yaml:"debug,omitempty"`
+
+		PostInstall agentEnding `yaml:"postInstall,omitempty"`
+		PostReset   agentEnding `yaml:"postReset,omitempty"`
 	} `yaml:"agent,omitempty"`
 }
 
 type agentHostname struct {
 	UseExisting bool   `yaml:"useExisting,omitempty"`
 	Prefix      string `yaml:"prefix,omitempty"`
+}
+
+// agentEnding says how a boot ends that has done its work.
+type agentEnding struct {
+	PowerOff bool `yaml:"powerOff,omitempty"`
+	Reboot   bool `yaml:"reboot,omitempty"`
+}
+
+func endingOf(e core.Ending) agentEnding {
+	return agentEnding{PowerOff: e == core.EndingPowerOff, Reboot: e == core.EndingReboot}
 }
 
 // configOf writes the agent's configuration, below what its reader must know.
@@ -118,6 +131,7 @@ func configOf(r ports.Registration) ([]byte, error) {
 	file.Agent.WorkDir, file.Agent.OSPlugin = r.Agent.WorkDir, r.Agent.OSPlugin
 	file.Agent.NoSMBIOS, file.Agent.Debug = r.Agent.NoSMBIOS, r.Agent.Debug
 	file.Agent.Hostname = agentHostname{UseExisting: r.Agent.Naming.UseExisting, Prefix: r.Agent.Naming.Prefix}
+	file.Agent.PostInstall, file.Agent.PostReset = endingOf(r.Agent.PostInstall), endingOf(r.Agent.PostReset)
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "# The agent's configuration for hosts that join through the registration %s/%s.\n", r.Namespace, r.Name)
 	fmt.Fprintln(&text, "# On a host it is /etc/elemental/agent.yaml, of root, with mode 0600.")

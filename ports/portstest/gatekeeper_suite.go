@@ -57,6 +57,7 @@ func showsRegistration(t *testing.T, g ports.Gatekeeper, gate Gate) {
 		Ready: core.Condition{Type: core.Ready, Status: core.True, Reason: "Ready", Message: "hosts can join", Generation: 1},
 		Agent: ports.AgentSettings{
 			WorkDir: "/var/lib/else", OSPlugin: "dummy", Naming: core.NamingRule{UseExisting: true, Prefix: "edge-"}, NoSMBIOS: true, Debug: true,
+			PostInstall: core.EndingPowerOff, PostReset: core.EndingReboot,
 		},
 		Bundle: &ports.Bundle{Server: "https://10.0.0.1:6443", CA: "-----BEGIN", Namespace: "n", Registration: "field", Token: "secret"},
 	}

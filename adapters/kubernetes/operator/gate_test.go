@@ -107,6 +107,10 @@ func conditionsOf(all ...core.Condition) []metav1.Condition {
 	return conditions
 }
 
+func actionOf(e core.Ending) v1beta1.PowerAction {
+	return v1beta1.PowerAction{PowerOff: e == core.EndingPowerOff, Reboot: e == core.EndingReboot}
+}
+
 func (g gate) Register(t *testing.T, r ports.Registration) {
 	t.Helper()
 	namespace := g.in(t, r.Namespace)
@@ -114,7 +118,8 @@ func (g gate) Register(t *testing.T, r ports.Registration) {
 	spec.Config.Elemental.Registration.LongLived = r.Lasting
 	spec.Config.Elemental.Agent = v1beta1.AgentConfig{
 		WorkDir: r.Agent.WorkDir, OSPlugin: r.Agent.OSPlugin, NoSMBIOS: r.Agent.NoSMBIOS, Debug: r.Agent.Debug,
-		Hostname: v1beta1.HostnameRule{UseExisting: r.Agent.Naming.UseExisting, Prefix: r.Agent.Naming.Prefix},
+		Hostname:    v1beta1.HostnameRule{UseExisting: r.Agent.Naming.UseExisting, Prefix: r.Agent.Naming.Prefix},
+		PostInstall: actionOf(r.Agent.PostInstall), PostReset: actionOf(r.Agent.PostReset),
 	}
 	metadata := map[string]any{"name": r.Name, "namespace": namespace}
 	g.make(t, map[string]any{"apiVersion": v1beta1.GroupVersion.String(), "kind": "ElementalRegistration", "metadata": metadata, "spec": spec})

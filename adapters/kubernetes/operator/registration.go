@@ -67,6 +67,18 @@ func (c *Client) bundle(ctx context.Context, of *v1beta1.ElementalRegistration) 
 	}, nil
 }
 
+// endingOf is how a boot ends that has done its work. A host that is off can't restart.
+func endingOf(action v1beta1.PowerAction) core.Ending {
+	switch {
+	case action.PowerOff:
+		return core.EndingPowerOff
+	case action.Reboot:
+		return core.EndingReboot
+	default:
+		return core.EndingNone
+	}
+}
+
 // registrationOf says in our own words what a registration shows.
 func registrationOf(of *v1beta1.ElementalRegistration) ports.Registration {
 	agent := of.Spec.Config.Elemental.Agent
@@ -75,7 +87,8 @@ func registrationOf(of *v1beta1.ElementalRegistration) ports.Registration {
 		Lasting: of.Spec.Config.Elemental.Registration.LongLived,
 		Agent: ports.AgentSettings{
 			WorkDir: agent.WorkDir, OSPlugin: agent.OSPlugin, NoSMBIOS: agent.NoSMBIOS, Debug: agent.Debug,
-			Naming: core.NamingRule{UseExisting: agent.Hostname.UseExisting, Prefix: agent.Hostname.Prefix},
+			Naming:      core.NamingRule{UseExisting: agent.Hostname.UseExisting, Prefix: agent.Hostname.Prefix},
+			PostInstall: endingOf(agent.PostInstall), PostReset: endingOf(agent.PostReset),
 		},
 	}
 	for _, condition := range of.Status.Conditions {
