@@ -72,7 +72,7 @@ demo: build ## Show Elemental at work on this machine; ONCE=1 ends after one rou
 	tools=$$($(TOOLS) controlplane); \
 	ELEMENTAL_TOOLS=$$tools ELEMENTAL_BINARY=$(CURDIR)/bin/elemental ONCE=$(ONCE) go run ./e2e/playground
 
-controlplane: ## Find or build etcd, Kubernetes and Cluster API; prints their folder
+controlplane: ## Find or build etcd and Kubernetes; prints their folder
 	@$(TOOLS) controlplane
 
 check: ## Say which programs the tests miss on this machine

@@ -4,7 +4,8 @@
 // them; everything else it says goes to standard error. Tools that are missing are built from source,
 // at the versions that the modules below this folder pin, into a cache outside the checkout.
 //
-//	go run ./e2e/tools controlplane     etcd, Kubernetes and Cluster API
+//	go run ./e2e/tools controlplane     etcd and Kubernetes
+//	go run ./e2e/tools cluster-api      the same, and Cluster API
 //	go run ./e2e/tools lint             golangci-lint
 //	go run ./e2e/tools generate         controller-gen
 //	go run ./e2e/tools check            fails and says what the fast layers of the tests miss on this machine

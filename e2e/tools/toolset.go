@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -28,7 +29,7 @@ type program struct {
 
 // The sets in the order in which their programs are built: what most tests wait for comes first.
 var sets = map[string][]module{
-	"controlplane": {
+	"cluster-api": {
 		{dir: "etcd", path: "go.etcd.io/etcd/server/v3", programs: []program{
 			{"etcd", "go.etcd.io/etcd/server/v3"},
 		}},
@@ -60,6 +61,14 @@ var sets = map[string][]module{
 	},
 }
 
+// parts are sets that lie in the folder of a larger one, and need not wait for all of it.
+var parts = map[string]part{"controlplane": {of: "cluster-api", modules: 2}}
+
+type part struct {
+	of      string // the larger set
+	modules int    // the first so many of it
+}
+
 func stampOf(pkg string) func(string) []string {
 	return func(version string) []string {
 		numbers := strings.Split(strings.TrimPrefix(version, "v"), ".")
@@ -74,9 +83,10 @@ func stampOf(pkg string) func(string) []string {
 
 // ensure returns the folder that holds every program of the set, after building those it lacks.
 func ensure(ctx context.Context, set string, builtOnly bool) (string, error) {
-	modules, ok := sets[set]
+	larger, isPart := parts[set]
+	modules, ok := sets[cmp.Or(larger.of, set)]
 	if !ok {
-		return "", fmt.Errorf("no set of tools is called %q; say controlplane, lint or generate", set)
+		return "", fmt.Errorf("no set of tools is called %q; say controlplane, cluster-api, lint or generate", set)
 	}
 	home, err := homeOfModules()
 	if err != nil {
@@ -85,6 +95,9 @@ func ensure(ctx context.Context, set string, builtOnly bool) (string, error) {
 	folder, err := folderOf(modules, home)
 	if err != nil {
 		return "", err
+	}
+	if isPart {
+		modules = modules[:larger.modules]
 	}
 	if complete(modules, folder) {
 		return folder, nil
@@ -96,7 +109,7 @@ func ensure(ctx context.Context, set string, builtOnly bool) (string, error) {
 		return "", err
 	}
 	say("Building tools into %s. That takes minutes, once.", folder)
-	if set == "controlplane" && os.Getenv("KUBEBUILDER_ASSETS") == "" {
+	if modules[0].dir == "etcd" && os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		say("To use ready ones, set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl (setup-envtest downloads them).")
 	}
 	unlock, err := lock(ctx, folder)
