@@ -377,6 +377,7 @@ func TestConfigRefusesWhatItDoesNotKnow(t *testing.T) {
 		"cluster: {kubeconfig: /k}\nregistration: {name: r}":                  "both cluster.kubeconfig and registration are there: a host has its identity by hand, or joins by itself",
 		"cluster: {kubeconfig: /k}":                                           "cluster.host is missing: name this host's ElementalHost",
 		"cluster: {kubeconfig: /k, host: h}\nagent: {maxAttempts: 0}":         "agent.maxAttempts is 0: it must be at least 1",
+		"cluster: {kubeconfig: /k, host: h}\nagent: {bootstrapTimeout: 0s}":   "agent.bootstrapTimeout is 0s: it must be at least 1s, such as 30m",
 		"cluster: {kubeconfig: /k, host: h}\nagent: {restart: soon}":          `agent.restart is "soon": it must be logind or exit`,
 	} {
 		_, err := parseConfig([]byte(text))

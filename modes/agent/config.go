@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"elemental/core"
 	"elemental/modes/settings"
@@ -51,6 +52,8 @@ type agentConfig struct {
 	// What follows an installation and a reset.
 	PostInstall powerConfig `yaml:"postInstall"`
 	PostReset   powerConfig `yaml:"postReset"`
+	// BootstrapTimeout is how long bootstrapping may take before the host says that it has failed.
+	BootstrapTimeout time.Duration `yaml:"bootstrapTimeout"`
 	// NoSMBIOS keeps the serial number of the hardware from the cluster.
 	NoSMBIOS bool `yaml:"noSmbios"`
 }
@@ -129,7 +132,7 @@ func parseConfig(text []byte) (Config, error) {
 		Cluster: clusterConfig{Namespace: "default"},
 		Agent: agentConfig{
 			WorkDir: "/var/lib/elemental/agent", OSPlugin: "image",
-			MaxAttempts: core.DefaultLimits().Attempts, Restart: restartLogind,
+			MaxAttempts: core.DefaultLimits().Attempts, Restart: restartLogind, BootstrapTimeout: core.DefaultLimits().BootstrapSucceeds,
 		},
 	}
 	if err := settings.Decode(text, &config); err != nil {
@@ -150,6 +153,8 @@ func parseConfig(text []byte) (Config, error) {
 		return Config{}, config.Agent.Proxy.check()
 	case config.Agent.MaxAttempts < 1:
 		return Config{}, fmt.Errorf("agent.maxAttempts is %d: it must be at least 1", config.Agent.MaxAttempts)
+	case config.Agent.BootstrapTimeout < time.Second:
+		return Config{}, fmt.Errorf("agent.bootstrapTimeout is %s: it must be at least 1s, such as 30m", config.Agent.BootstrapTimeout)
 	case config.Agent.Restart != restartLogind && config.Agent.Restart != restartExit:
 		return Config{}, fmt.Errorf("agent.restart is %q: it must be %s or %s", config.Agent.Restart, restartLogind, restartExit)
 	}

@@ -29,7 +29,7 @@ func hostOf(config Config, version string, end context.CancelCauseFunc) ports.Ma
 // wire puts the agent together, but for its cluster.
 func wire(config Config, machine ports.Machine, log *slog.Logger) *Agent {
 	limits := core.DefaultLimits()
-	limits.Attempts = config.Agent.MaxAttempts
+	limits.Attempts, limits.BootstrapSucceeds = config.Agent.MaxAttempts, config.Agent.BootstrapTimeout
 	return &Agent{
 		PostInstall: config.Agent.PostInstall.ending(), PostReset: config.Agent.PostReset.ending(),
 		PluginName: config.Agent.OSPlugin, Limits: limits, Machine: machine, Log: log,
