@@ -21,17 +21,19 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// recipe makes the base system: Debian with systemd, and nothing that a host in a test does not need. What
-// mmdebstrap copies from this machine is taken out again.
-var recipe = []string{
-	"--variant=minbase",
-	"--include=systemd,systemd-sysv,dbus,udev,iproute2",
-	"--dpkgopt=path-exclude=/usr/share/doc/*",
-	"--dpkgopt=path-exclude=/usr/share/man/*",
-	"--dpkgopt=path-exclude=/usr/share/info/*",
-	"--dpkgopt=path-exclude=/usr/share/locale/*",
-	`--customize-hook=rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*.log "$1"/var/cache/*/*`,
-	"bookworm",
+// recipe makes a base system: Debian with systemd and the packages that are named, and nothing else that a host in a test
+// does not need. What mmdebstrap copies from this machine is taken out again.
+func recipe(packages ...string) []string {
+	return []string{
+		"--variant=minbase",
+		"--include=" + strings.Join(append([]string{"systemd", "systemd-sysv", "dbus", "udev", "iproute2"}, packages...), ","),
+		"--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/info/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+		`--customize-hook=rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*.log "$1"/var/cache/*/*`,
+		"bookworm",
+	}
 }
 
 // baseFacts is what is kept beside the blob, so that it is not hashed again by each test.
@@ -43,6 +45,16 @@ type baseFacts struct {
 // Base is the lowest layer of every system: a Debian with systemd. It is made once on a machine, which takes
 // a minute and tells so; then it comes from the user's cache folder.
 func Base(ctx context.Context, progress io.Writer) (v1.Layer, error) {
+	return cachedBase(ctx, recipe(), progress)
+}
+
+// JoiningBase is Base with what applies bootstrap data: cloud-init and Ignition, as Debian has them. Python makes it twice
+// as large, and so only those stories make it that need it.
+func JoiningBase(ctx context.Context, progress io.Writer) (v1.Layer, error) {
+	return cachedBase(ctx, recipe("cloud-init", "ignition"), progress)
+}
+
+func cachedBase(ctx context.Context, recipe []string, progress io.Writer) (v1.Layer, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return nil, fmt.Errorf("finding a place for the base system: %w", err)
@@ -65,7 +77,7 @@ func Base(ctx context.Context, progress io.Writer) (v1.Layer, error) {
 	if l, err := readBase(file); err == nil { // Another test made it meanwhile.
 		return l, nil
 	}
-	if err := makeBase(ctx, file, progress); err != nil {
+	if err := makeBase(ctx, recipe, file, progress); err != nil {
 		return nil, fmt.Errorf("making the base system: %w", err)
 	}
 	return readBase(file)
@@ -91,14 +103,14 @@ func readBase(file string) (v1.Layer, error) {
 	return &layer{digest: facts.Digest, diffID: facts.DiffID, size: facts.Size, file: file}, nil
 }
 
-func makeBase(ctx context.Context, file string, progress io.Writer) error {
+func makeBase(ctx context.Context, recipe []string, file string, progress io.Writer) error {
 	work, err := os.MkdirTemp(filepath.Dir(file), ".base-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 	archive := filepath.Join(work, "base.tar")
-	if err := bootstrap(ctx, archive, progress); err != nil {
+	if err := bootstrap(ctx, recipe, archive, progress); err != nil {
 		return err
 	}
 	from, err := os.Open(archive)
@@ -130,13 +142,13 @@ func makeBase(ctx context.Context, file string, progress io.Writer) error {
 }
 
 // bootstrap runs mmdebstrap, and says every ten seconds that it still does.
-func bootstrap(ctx context.Context, archive string, progress io.Writer) error {
+func bootstrap(ctx context.Context, recipe []string, archive string, progress io.Writer) error {
 	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, "mmdebstrap", append(recipe[:len(recipe):len(recipe)], archive)...)
+	cmd := exec.CommandContext(ctx, "mmdebstrap", append(recipe, archive)...)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) } // It takes its mounts away itself.
 	cmd.WaitDelay = 30 * time.Second
-	fmt.Fprintln(progress, "Making the base system of the hosts with mmdebstrap. That takes about a minute, once.")
+	fmt.Fprintln(progress, "Making a base system of the hosts with mmdebstrap. That takes about a minute, once.")
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return err
@@ -173,7 +185,7 @@ func lock(ctx context.Context, file string, progress io.Writer) (unlock func(), 
 			return nil, errors.Join(&fs.PathError{Op: "lock", Path: file, Err: err}, f.Close())
 		}
 		if !told {
-			fmt.Fprintln(progress, "Waiting for another test that makes the base system.")
+			fmt.Fprintln(progress, "Waiting for another test that makes a base system.")
 		}
 		select {
 		case <-ctx.Done():

@@ -65,9 +65,10 @@ func elementalFiles(checkout, binary string) []File {
 
 // System is one version of a host's system.
 type System struct {
-	Version      string // IMAGE_VERSION of its os-release
-	Architecture string // as the image's config says it; this machine's where empty
-	Files        []File // what else is in it, or is gone from it
+	Version      string   // IMAGE_VERSION of its os-release
+	Architecture string   // as the image's config says it; this machine's where empty
+	Files        []File   // what else is in it, or is gone from it
+	Base         v1.Layer // the lowest layer; the common one where it is nil
 }
 
 // Image makes the image of a system.
@@ -79,7 +80,11 @@ func (s *Systems) Image(system System) (v1.Image, error) {
 		return nil, fmt.Errorf("making the layer of system %s: %w", system.Version, err)
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	image, err = mutate.AppendLayers(image, s.base, s.elemental, top)
+	base := s.base
+	if system.Base != nil {
+		base = system.Base
+	}
+	image, err = mutate.AppendLayers(image, base, s.elemental, top)
 	if err != nil {
 		return nil, err
 	}
