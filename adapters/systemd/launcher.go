@@ -121,7 +121,7 @@ func (l *Launcher) properties(p ports.Program) []property {
 	set("UnsetEnvironment", []string{"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"})
 	set("IgnoreSIGPIPE", false)
 	set("OOMScoreAdjust", int32(-500)) // As the agent has it: a change of the system is the last thing to be killed.
-	set("LogLevelMax", int32(5)) // Notices: that it was started, and has ended well, stands in the agent's log already.
+	set("LogLevelMax", int32(5))       // Notices: that it was started, and has ended well, stands in the agent's log already.
 	set("KillMode", "control-group")
 	set("TimeoutStartUSec", microseconds(startTime))
 	set("TimeoutStopUSec", microseconds(p.Patience))

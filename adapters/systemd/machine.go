@@ -26,16 +26,19 @@ const Sentinel = "/run/cluster-api/bootstrap-success.complete"
 
 // Machine is this host. It implements ports.Machine.
 type Machine struct {
-	root    string // of the file system, for tests
-	version string
+	root        string // of the file system, for tests
+	version     string
+	credentials string // the folder of what the service manager hands over; empty where it hands over nothing
 }
 
 // NewMachine returns this host; version is the agent's own.
-func NewMachine(version string) Machine { return Machine{root: "/", version: version} }
+func NewMachine(version string) Machine {
+	return Machine{root: "/", version: version, credentials: os.Getenv("CREDENTIALS_DIRECTORY")}
+}
 
 // Facts reads what is true of the running system.
 func (m Machine) Facts(context.Context) (ports.Facts, error) {
-	boot, err := m.line("proc/sys/kernel/random/boot_id")
+	boot, err := m.boot()
 	if err != nil {
 		return ports.Facts{}, fmt.Errorf("reading the boot ID: %w", err)
 	}
@@ -50,6 +53,17 @@ func (m Machine) Facts(context.Context) (ports.Facts, error) {
 		Hostname: hostname(), Serial: m.serial(),
 		KernelVersion: string(bytes.TrimRight(kernel.Release[:], "\x00")), Architecture: runtime.GOARCH,
 	}, nil
+}
+
+// boot is the boot ID. The agent's service is handed it as a credential: it has a /proc of its own, in which the one of
+// a host that is a container, mounted over that of its machine, can't be seen.
+func (m Machine) boot() (string, error) {
+	if m.credentials != "" {
+		if text, err := os.ReadFile(filepath.Join(m.credentials, "boot_id")); !errors.Is(err, fs.ErrNotExist) {
+			return strings.TrimSpace(string(text)), err
+		}
+	}
+	return m.line("proc/sys/kernel/random/boot_id")
 }
 
 // hostname is empty where the kernel gives none, which it always does.

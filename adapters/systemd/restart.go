@@ -41,7 +41,11 @@ type ending struct {
 }
 
 func (e ending) begin(ctx context.Context, why string) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	// The end of the boot ends this process, too: what was asked for may come before the answer does.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer cancel()
 	asked := e.askLogind(ctx, why)
 	if asked == nil || errors.Is(asked, ports.ErrNotReady) {

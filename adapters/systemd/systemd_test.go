@@ -47,6 +47,26 @@ func TestFactsReadTheReleaseFile(t *testing.T) {
 	}
 }
 
+func TestBootIDIsHandedOver(t *testing.T) {
+	is := is.New(t)
+	root, credentials := t.TempDir(), t.TempDir()
+	m := Machine{root: root, credentials: credentials}
+	_, err := m.Facts(t.Context())
+	is.True(err != nil) // it is nowhere
+	is.NoErr(os.MkdirAll(filepath.Join(root, "proc/sys/kernel/random"), 0o755))
+	is.NoErr(os.WriteFile(filepath.Join(root, "proc/sys/kernel/random/boot_id"), []byte("the machine's\n"), 0o600))
+	is.Equal(bootOf(t, m), "the machine's")
+	is.NoErr(os.WriteFile(filepath.Join(credentials, "boot_id"), []byte("the container's\n"), 0o600))
+	is.Equal(bootOf(t, m), "the container's")
+}
+
+func bootOf(t *testing.T, m Machine) string {
+	t.Helper()
+	facts, err := m.Facts(t.Context())
+	is.New(t).NoErr(err)
+	return facts.BootID
+}
+
 func TestSupervisor(t *testing.T) {
 	portstest.TestSupervisor(t, func(t *testing.T) portstest.SupervisorCase {
 		path := filepath.Join(t.TempDir(), "notify")

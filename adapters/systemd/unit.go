@@ -52,7 +52,10 @@ type unit struct {
 func (u *unit) start(ctx context.Context, m *serviceManager, settings []property) error {
 	m.listen(u.name)
 	var job dbus.ObjectPath
-	if err := m.call(ctx, "StartTransientUnit", []any{&job}, u.name, "fail", settings, []auxiliary{}); err != nil {
+	// Everything that it depends on is there, since this process is. While the host shuts down systemd would refuse to
+	// look at that; whoever is asked to end by that ends the unit, too.
+	const mode = "ignore-dependencies"
+	if err := m.call(ctx, "StartTransientUnit", []any{&job}, u.name, mode, settings, []auxiliary{}); err != nil {
 		m.tell("StopUnit", u.name, "replace") // It may have been started all the same.
 		return notReady(fmt.Errorf("asking systemd to start the unit %s: %w", u.name, err))
 	}
