@@ -35,8 +35,11 @@ func New(folder string) *Plugin { return &Plugin{folder: folder} }
 // Describe says that any JSON object is understood.
 func (p *Plugin) Describe(context.Context) (ports.Description, error) {
 	return ports.Description{
-		Name:   "dummy",
-		Verbs:  []core.Verb{core.VerbDescribe, core.VerbObserve, core.VerbStage, core.VerbUnstage, core.VerbConfirm, core.VerbBootstrap},
+		Name: "dummy",
+		Verbs: []core.Verb{
+			core.VerbDescribe, core.VerbObserve, core.VerbStage, core.VerbUnstage, core.VerbConfirm, core.VerbBootstrap,
+			core.VerbTriggerReset, core.VerbReset, core.VerbSetHostname, core.VerbInstallCloudConfig,
+		},
 		Schema: []byte(`{"type":"object"}`),
 	}, nil
 }
@@ -51,8 +54,12 @@ func (p *Plugin) Observe(_ context.Context, request ports.Request) (ports.Observ
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return ports.Observation{}, fmt.Errorf("reading what was written last: %w", err)
 	}
-	o := ports.Observation{Installed: true, View: core.View{
-		Verdict: core.VerdictOutdated, Current: version(have), Primed: p.primed(),
+	stage, err := p.resetStage()
+	if err != nil {
+		return ports.Observation{}, err
+	}
+	o := ports.Observation{Installed: true, Reset: stage, View: core.View{
+		Verdict: core.VerdictOutdated, Current: version(have), Primed: p.primed() && stage == core.ResetNone,
 	}}
 	if request.Hash == "" || bytes.Equal(have, want) {
 		o.Verdict = core.VerdictSatisfied
@@ -60,7 +67,7 @@ func (p *Plugin) Observe(_ context.Context, request ports.Request) (ports.Observ
 	return o, nil
 }
 
-// Do writes the request or the bootstrap data. There is never anything to unstage or to confirm.
+// Do writes down what is asked. There is never anything to unstage or to confirm.
 func (p *Plugin) Do(ctx context.Context, verb core.Verb, request ports.Request, progress func(ports.Progress)) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -77,6 +84,14 @@ func (p *Plugin) Do(ctx context.Context, verb core.Verb, request ports.Request, 
 		return nil
 	case core.VerbBootstrap:
 		return p.bootstrap(request.Bootstrap)
+	case core.VerbTriggerReset:
+		return p.triggerReset(request)
+	case core.VerbReset:
+		return p.reset()
+	case core.VerbSetHostname:
+		return p.write(hostnameFile, []byte(request.Hostname+"\n"), 0o644)
+	case core.VerbInstallCloudConfig:
+		return p.installCloudConfig(request.CloudConfig)
 	default:
 		return core.Failure{Class: core.FailureFailed, Reason: "VerbNotSupported", Message: fmt.Sprintf("the plugin dummy has no verb %s", verb)}
 	}
@@ -100,7 +115,10 @@ func (p *Plugin) bootstrap(data *ports.BootstrapData) error {
 			Message: fmt.Sprintf("the format of the bootstrap data is %q, and may be %s", data.Format, strings.Join(formats, " or ")),
 		}
 	}
-	return p.write(bootstrapFile+data.Format, data.Data, 0o600)
+	if err := p.write(bootstrapFile+data.Format, data.Data, 0o600); err != nil {
+		return err
+	}
+	return p.remove(resetFile) // A host that is bootstrapped was not just reset.
 }
 
 // canonical returns the request's one form, if it is an object or nothing.

@@ -1,6 +1,7 @@
 package dummy
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,4 +16,20 @@ func (p *Plugin) write(name string, text []byte, mode fs.FileMode) error {
 		return fmt.Errorf("making the work dir: %w", err)
 	}
 	return durable.WriteFile(filepath.Join(p.folder, name), text, mode)
+}
+
+// remove takes files away from the work dir, where they are there.
+func (p *Plugin) remove(names ...string) error {
+	removed := false
+	for _, name := range names {
+		err := os.Remove(filepath.Join(p.folder, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing what was written before: %w", err)
+		}
+		removed = removed || err == nil
+	}
+	if !removed {
+		return nil
+	}
+	return durable.SyncFolder(p.folder)
 }
