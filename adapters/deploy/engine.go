@@ -57,6 +57,10 @@ type Config struct {
 	// compared with it; why says which, as a clause. An error refuses the staging. nil: all are taken.
 	Downgrade func(why string) error
 
+	// Own are the files by which an installed system's image plugin is configured as this one is; nil: there are none.
+	Own     func() ([]ports.File, error)
+	Program string // is made the first process of an installed system; by default this very program
+
 	Images ports.Images
 	Loader ports.BootLoader
 	Now    func() time.Time                    // by default time.Now
@@ -110,6 +114,7 @@ func New(config Config) (*Engine, error) {
 // verbs are what the engine carries out.
 var verbs = [...]core.Verb{
 	core.VerbDescribe, core.VerbObserve, core.VerbStage, core.VerbUnstage, core.VerbConfirm, core.VerbRollback,
+	core.VerbInstall,
 }
 
 // Describe says what the engine is and can.
@@ -131,6 +136,8 @@ func (e *Engine) Do(ctx context.Context, verb core.Verb, request ports.Request, 
 		return e.Confirm(ctx, request)
 	case core.VerbRollback:
 		return e.Rollback(ctx)
+	case core.VerbInstall:
+		return e.InstallTo(ctx, request, progress)
 	default:
 		return core.Failure{
 			Class: core.FailureInvalid, Reason: "UnsupportedVerb",

@@ -129,6 +129,9 @@ func (e *Engine) Observe(ctx context.Context, request ports.Request) (ports.Obse
 	if err != nil {
 		return ports.Observation{}, err
 	}
+	if now.booted == "" && request.Options != nil { // Whoever asks lets the system be installed.
+		return e.observeTarget(ctx, request)
+	}
 	if err := e.checkBooted(now); err != nil {
 		return ports.Observation{}, err
 	}
@@ -145,7 +148,7 @@ func (e *Engine) checkBooted(now state) error {
 		return core.Failure{
 			Class: core.FailureFailed, Reason: ReasonNotBooted,
 			Message: "this host was not started from a deployment: its boot entry has no " + deploymentOption +
-				"<id>; install it with elemental os install, or choose another plugin in agent.osPlugin",
+				"<id>; if it runs from an install medium, elemental agent install installs it, else choose another plugin in agent.osPlugin",
 		}
 	}
 	if _, err := os.Stat(e.deployment(now.booted)); errors.Is(err, os.ErrNotExist) {

@@ -28,7 +28,7 @@ func Command() *cli.Command {
 		Description: "Looks at the deployments on this host's disk: the image that runs, the one that a restart would bring, and those to\n" +
 			"fall back to. It asks no cluster.",
 		Subcommands: []*cli.Command{
-			upgradeCommand(config), rollbackCommand(config), carryEtcCommand(config),
+			installCommand(), upgradeCommand(config), rollbackCommand(config), carryEtcCommand(config),
 			{
 				Name: "status", Usage: "show what runs, what waits, and what can be gone back to",
 				Description: manual.Page{

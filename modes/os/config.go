@@ -36,6 +36,8 @@ type Config struct {
 	Tries int `yaml:"tries"`
 	// HealthTimeout is how long a new deployment has to become healthy after it was booted.
 	HealthTimeout time.Duration `yaml:"healthTimeout"`
+
+	file string // that it was read from; empty: there is none
 }
 
 // DefaultConfig holds where the file says nothing, or is missing.
@@ -59,6 +61,9 @@ func ReadConfig(path string) (Config, error) {
 	}
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the configuration of images %s: %w", path, err)
+	}
+	if text != nil {
+		config.file = path
 	}
 	return config, nil
 }

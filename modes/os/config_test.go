@@ -17,7 +17,10 @@ func TestConfig(t *testing.T) {
 	read := func(text string) (Config, error) {
 		path := filepath.Join(folder, "image.yaml")
 		is.NoErr(os.WriteFile(path, []byte(text), 0o600))
-		return ReadConfig(path)
+		config, err := ReadConfig(path)
+		is.True(err != nil || config.file == path)
+		config.file = ""
+		return config, err
 	}
 	missing, err := ReadConfig(filepath.Join(folder, "missing.yaml"))
 	is.NoErr(err)

@@ -47,6 +47,7 @@ func newEngine(config Config) (*deploy.Engine, error) {
 			}
 			return rules.AllowDowngrade(why)
 		},
+		Own: config.own,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: timeless})),
 	})
 }
@@ -101,6 +102,10 @@ func (d deployments) status(ctx context.Context) (Status, error) {
 
 func (d deployments) stage(ctx context.Context, request ports.Request, progress func(ports.Progress)) error {
 	return plugin.Checked(d.engine).Do(ctx, core.VerbStage, request, progress)
+}
+
+func (d deployments) install(ctx context.Context, request ports.Request, progress func(ports.Progress)) error {
+	return d.engine.Do(ctx, core.VerbInstall, request, progress)
 }
 
 func (d deployments) confirm(ctx context.Context, patience time.Duration) error {
