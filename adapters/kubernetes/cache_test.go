@@ -3,13 +3,13 @@ package kubernetes
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/matryer/is"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,7 +21,7 @@ import (
 func TestWhatTheCacheLeavesOutStays(t *testing.T) {
 	w := newWorld(t)
 	c, count := w.cached()
-	r := &hosts{client: c, identities: identities{client: c, live: w.admin}, sightings: newSightings(), now: time.Now}
+	r := newHosts(c, w.admin, events.NewFakeRecorder(1000))
 	key := types.NamespacedName{Namespace: w.namespace, Name: "one"}
 	reconcile := func() {
 		_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key})

@@ -48,7 +48,7 @@ func addControllers(ctx context.Context, m manager.Manager, server Server) error
 		Watches(&v1beta1.ElementalMachine{}, handler.EnqueueRequestsFromMapFunc(find.hostsOf)).
 		Watches(&v1beta1.ElementalHost{}, tellOutcomes(m.GetEventRecorder(FieldManager))).
 		WithOptions(workers()).
-		Complete(&hosts{client: c, identities: identities{client: c, live: m.GetAPIReader()}, sightings: newSightings(), now: time.Now})
+		Complete(newHosts(c, m.GetAPIReader(), m.GetEventRecorder(FieldManager)))
 	if err != nil {
 		return fmt.Errorf("adding the controller of ElementalHosts: %w", err)
 	}

@@ -54,5 +54,10 @@ func outcomeEvent(before, after *v1beta1.ElementalHost) (kind, reason, note stri
 	if c := meta.FindStatusCondition(after.Status.Conditions, core.OSVersionReady); c != nil && c.Message != "" {
 		note = c.Message
 	}
-	return kind, is.Outcome, strings.ToValidUTF8(note[:min(len(note), longestNote)], "")
+	return kind, is.Outcome, clipped(note)
+}
+
+// clipped is as much of a note as the API server takes.
+func clipped(note string) string {
+	return strings.ToValidUTF8(note[:min(len(note), longestNote)], "")
 }

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,11 +34,31 @@ const FieldManager = "elemental-controller"
 type hosts struct {
 	client     client.Client
 	identities identities
+	bootstraps bootstraps
 	sightings  *sightings
+	events     events.EventRecorder
 	now        func() time.Time
 }
 
-// Reconcile makes a host's identity, forwards what its machine asks for, and sums up what its agent says.
+func newHosts(c client.Client, live client.Reader, recorder events.EventRecorder) *hosts {
+	return &hosts{
+		client: c, identities: identities{client: c, live: live}, bootstraps: bootstraps{client: c, live: live},
+		sightings: newSightings(), events: recorder, now: time.Now,
+	}
+}
+
+// look is one look at a host, and what follows from it.
+type look struct {
+	host    *v1beta1.ElementalHost
+	machine *v1beta1.ElementalMachine // that the host serves; nil: none
+	seen    bool                      // its agent has renewed its Lease, at some time
+	alive   core.Condition
+	release core.Release
+	again   time.Duration // when to look again if nothing happens; 0: when something does
+}
+
+// Reconcile makes a host's identity, forwards what its machine asks for, lets bootstrap data wait for it, sums up what
+// its agent says, and holds it until it was reset once it is deleted.
 func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	host := &v1beta1.ElementalHost{}
 	if err := r.client.Get(ctx, request.NamespacedName, host); err != nil {
@@ -45,29 +67,103 @@ func (r *hosts) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Resul
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !host.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil
-	}
-	machine, err := r.machineOf(ctx, host)
+	l, err := r.look(ctx, host)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if !paused(host) {
-		if err := r.fulfil(ctx, host, wishFor(host, machine)); err != nil {
-			return ctrl.Result{}, unlessStale(err)
+	if l.release.Parting == core.PartingGoes {
+		return ctrl.Result{}, unlessStale(r.letGo(ctx, l))
+	}
+	kept := r.keep(ctx, l)
+	if stranded(kept) {
+		if l.release = core.Part(l.departure(true)); l.release.Parting == core.PartingGoes {
+			return ctrl.Result{}, unlessStale(r.letGo(ctx, l))
 		}
 	}
-	renewed, identityErr := r.identities.ensure(ctx, host)
-	if revoked(host) {
-		identityErr = errors.Join(identityErr, r.identities.revoke(ctx, host))
+	if apierrors.IsConflict(kept) { // What changed meanwhile is looked at next.
+		return ctrl.Result{}, nil
 	}
-	now := r.now()
-	alive, again := connected(r.sightings.note(request.NamespacedName, renewed, now), host.Generation, now)
-	wanted := hostConditions(host, machine, alive)
-	if err := r.report(ctx, host, wanted); err != nil {
+	if err := r.report(ctx, l); err != nil {
 		return ctrl.Result{}, unlessStale(err)
 	}
-	return ctrl.Result{RequeueAfter: again}, unlessStale(identityErr)
+	return ctrl.Result{RequeueAfter: l.again}, unlessStale(kept)
+}
+
+// look reads what there is to know of a host.
+func (r *hosts) look(ctx context.Context, host *v1beta1.ElementalHost) (*look, error) {
+	machine, err := r.machineOf(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	renewed, err := r.identities.renewed(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	now := r.now()
+	l := &look{host: host, machine: machine, seen: !renewed.IsZero()}
+	l.alive, l.again = connected(r.sightings.note(client.ObjectKeyFromObject(host), renewed, now), host.Generation, now)
+	l.release = core.Part(l.departure(false))
+	return l, nil
+}
+
+// keep writes what a host should be, and keeps what was made for it. Of a host that is paused nothing else is changed.
+// What is wrong with its identity comes first in the error.
+func (r *hosts) keep(ctx context.Context, l *look) error {
+	host := l.host
+	if paused(host) {
+		return r.keepIdentity(ctx, host, host.BootstrapWaits())
+	}
+	data, err := r.bootstraps.find(ctx, l)
+	if err != nil {
+		return err
+	}
+	w := wishFor(host, l.machine, l.release.Parting)
+	left := r.bootstraps.withdraw(ctx, host, data)
+	if left == nil { // What is still there is not to be forgotten.
+		w.note(data)
+	}
+	if err := r.fulfil(ctx, host, w); err != nil {
+		return errors.Join(err, left)
+	}
+	if l.release.Parting == core.PartingFresh {
+		r.events.Eventf(host, nil, corev1.EventTypeNormal, l.release.Reason, "Reset", "%s", l.release.Message)
+		return left // What was written wakes the reconciler.
+	}
+	waits, missing := r.bootstraps.copy(ctx, host, data)
+	if missing != nil && !apierrors.IsConflict(missing) {
+		r.events.Eventf(host, nil, corev1.EventTypeWarning, "BootstrapDataMissing", "Bootstrap", "%s", clipped(missing.Error()))
+	}
+	kept := r.keepIdentity(ctx, host, waits)
+	if kept == nil {
+		offer := unchanged(host)
+		offer.offer(host, data, waits)
+		kept = r.fulfil(ctx, host, offer)
+	}
+	if data.expected {
+		l.again = soonest(l.again, sourceLook)
+	}
+	return errors.Join(kept, left, missing)
+}
+
+// keepIdentity keeps what lets the host be someone. One that the controller does not hold gets nothing of the kind: it
+// could go, and leave it behind.
+func (r *hosts) keepIdentity(ctx context.Context, host *v1beta1.ElementalHost, waits bool) error {
+	if !held(host) {
+		return nil
+	}
+	err := r.identities.ensure(ctx, host, waits)
+	if revoked(host) {
+		err = errors.Join(err, r.identities.revoke(ctx, host))
+	}
+	return err
+}
+
+// soonest is the shorter of two times to wait, of which 0 is for ever.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // The conditions of a host that the controller owns.
@@ -80,13 +176,15 @@ func paused(host *v1beta1.ElementalHost) bool {
 }
 
 // hostConditions is what the controller has to say of a host.
-func hostConditions(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine, alive core.Condition) []core.Condition {
+func hostConditions(l *look) []core.Condition {
+	host, alive := l.host, l.alive
+	alive.Generation = host.Generation
 	wanted := []core.Condition{alive, core.SumPaused(paused(host), host.Generation)}
-	if drained, present := core.SumDrained(updateOf(host, machine)); present {
+	if drained, present := core.SumDrained(updateOf(host, l.machine)); present {
 		wanted = append(wanted, drained)
 	}
 	all := append(except(fromConditions(host.Status.Conditions), hostOwned...), wanted...)
-	return append(wanted, core.SumReady(host.Generation, all))
+	return append(wanted, core.SumParting(core.SumReady(host.Generation, all), l.release, host.Generation))
 }
 
 // machineOf finds the machine that a host serves; nil when it serves none. Where two machines claim one
@@ -111,7 +209,10 @@ func (r *hosts) machineOf(ctx context.Context, host *v1beta1.ElementalHost) (*v1
 }
 
 func chooseClaim(host *v1beta1.ElementalHost, claims []v1beta1.ElementalMachine) *v1beta1.ElementalMachine {
-	claims = slices.DeleteFunc(claims, func(m v1beta1.ElementalMachine) bool { return !names(m.Spec.HostRef, host) })
+	claims = slices.DeleteFunc(claims, func(m v1beta1.ElementalMachine) bool {
+		going := !m.DeletionTimestamp.IsZero() && stranger(host, &m) > 0 // It takes no host any more.
+		return going || !names(m.Spec.HostRef, host)
+	})
 	if len(claims) == 0 {
 		return nil
 	}
@@ -146,13 +247,19 @@ func (r *hosts) fulfil(ctx context.Context, host *v1beta1.ElementalHost, w wish)
 }
 
 // report writes the controller's conditions of a host, if they differ from those that it has.
-func (r *hosts) report(ctx context.Context, host *v1beta1.ElementalHost, wanted []core.Condition) error {
+func (r *hosts) report(ctx context.Context, l *look) error {
+	host, wanted := l.host, hostConditions(l)
 	if says(host.Status.Conditions, wanted, hostOwned...) {
 		return nil
 	}
-	return applyStatus(ctx, r.client, host, map[string]any{
+	before, _ := core.Find(fromConditions(host.Status.Conditions), core.Ready)
+	err := applyStatus(ctx, r.client, host, map[string]any{
 		"conditions": toConditions(host.Status.Conditions, wanted, r.now()),
 	})
+	if err == nil && l.release.Parting == core.PartingWaits && before.Message != l.release.Message {
+		r.events.Eventf(host, nil, corev1.EventTypeNormal, l.release.Reason, "Reset", "%s", clipped(l.release.Message))
+	}
+	return err
 }
 
 // unlessStale hides an error that only says that what was read is old, or gone, or that the process ends: what

@@ -201,11 +201,12 @@ func (r *applicants) applicant(ctx context.Context, asked *v1beta1.ElementalHost
 	}
 	a.Told = told(asked, known)
 	if a.Replaces != "" {
-		err := r.live.Get(ctx, types.NamespacedName{Namespace: asked.Namespace, Name: a.Replaces}, &v1beta1.ElementalHost{})
+		replaced := &v1beta1.ElementalHost{}
+		err := r.live.Get(ctx, types.NamespacedName{Namespace: asked.Namespace, Name: a.Replaces}, replaced)
 		if client.IgnoreNotFound(err) != nil {
 			return a, fmt.Errorf("reading ElementalHost %s/%s, which ElementalHostRequest %s is to replace: %w", asked.Namespace, a.Replaces, asked.Name, err)
 		}
-		a.Found = err == nil
+		a.Found = err == nil && replaced.DeletionTimestamp.IsZero() // No place is left of one that goes.
 	}
 	return a, nil
 }
@@ -222,7 +223,7 @@ func (r *applicants) admit(ctx context.Context, asked *v1beta1.ElementalHostRequ
 	if err != nil {
 		return ctrl.Result{}, unlessStale(err)
 	}
-	if _, err := r.identities.ensure(ctx, host); err != nil {
+	if err := r.identities.ensure(ctx, host, false); err != nil {
 		return ctrl.Result{}, unlessStale(err)
 	}
 	credentials, err := r.seal(ctx, asked, host, registration)
@@ -242,6 +243,7 @@ func (r *applicants) create(ctx context.Context, asked *v1beta1.ElementalHostReq
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: asked.Namespace, Name: name,
 				Labels: maps.Clone(registration.Spec.HostLabels), Annotations: maps.Clone(registration.Spec.HostAnnotations),
+				Finalizers: []string{v1beta1.Finalizer},
 			},
 			Spec: v1beta1.ElementalHostSpec{PubKey: asked.Spec.PublicKey},
 		}

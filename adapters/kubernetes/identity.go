@@ -61,10 +61,7 @@ func joinedRules(host string) []rbacv1.PolicyRule {
 			APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"},
 			ResourceNames: []string{HostAccount(host)}, Verbs: []string{"create"},
 		},
-		{
-			APIGroups: []string{""}, Resources: []string{"secrets"},
-			ResourceNames: []string{BootstrapSecret(host)}, Verbs: []string{"get"},
-		},
+		bootstrapRule(host),
 		{
 			APIGroups: []string{""}, Resources: []string{"configmaps"},
 			ResourceNames: []string{rootCA}, Verbs: []string{"get"},
@@ -72,21 +69,32 @@ func joinedRules(host string) []rbacv1.PolicyRule {
 	}
 }
 
+func bootstrapRule(host string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{
+		APIGroups: []string{""}, Resources: []string{"secrets"},
+		ResourceNames: []string{BootstrapSecret(host)}, Verbs: []string{"get"},
+	}
+}
+
 // rootCA is the ConfigMap that Kubernetes keeps in every namespace with the certificates of its API server.
 const rootCA = "kube-root-ca.crt"
 
 // BootstrapSecret names the Secret by which bootstrap data reaches a host.
-func BootstrapSecret(host string) string { return "elemental-bootstrap-" + host }
+func BootstrapSecret(host string) string { return v1beta1.BootstrapSecretName(host) }
 
-// rulesOf are the rights of a host. One that was revoked has none.
-func rulesOf(host *v1beta1.ElementalHost) []rbacv1.PolicyRule {
+// rulesOf are the rights of a host. One that was revoked has none, and one whose identity was made by hand reads its
+// bootstrap data only while some waits for it: where there is some, the controller has that right to give.
+func rulesOf(host *v1beta1.ElementalHost, waits bool) []rbacv1.PolicyRule {
+	rules := HostRole(host.Namespace, host.Name).Rules
 	switch {
 	case revoked(host):
 		return nil
 	case host.Spec.PubKey != "":
-		return append(HostRole(host.Namespace, host.Name).Rules, joinedRules(host.Name)...)
+		return append(rules, joinedRules(host.Name)...)
+	case waits:
+		return append(rules, bootstrapRule(host.Name))
 	default:
-		return HostRole(host.Namespace, host.Name).Rules
+		return rules
 	}
 }
 
@@ -110,52 +118,57 @@ type identities struct {
 	live   client.Reader // past the cache
 }
 
-// ensure makes the host's Lease, service account, role and binding where they are missing, mends a role
-// or binding that was changed, and returns when the host last renewed its Lease (zero: never).
+// renewed is when the host last renewed its Lease by its own clock; zero: never.
+func (i identities) renewed(ctx context.Context, host *v1beta1.ElementalHost) (time.Time, error) {
+	lease := &coordinationv1.Lease{}
+	err := i.client.Get(ctx, client.ObjectKeyFromObject(host), lease)
+	if client.IgnoreNotFound(err) != nil {
+		return time.Time{}, fmt.Errorf("reading Lease %s/%s of ElementalHost %s: %w", host.Namespace, host.Name, host.Name, err)
+	}
+	if err != nil || !ownedBy(lease, host.UID) || lease.Spec.RenewTime == nil {
+		return time.Time{}, nil
+	}
+	return lease.Spec.RenewTime.Time, nil
+}
+
+// ensure makes the host's Lease, service account, role and binding where they are missing, and mends a role
+// or binding that was changed. Waits says that bootstrap data waits for the host.
 //
 // The Lease comes first: a host that bears the name of someone else's Lease, such as the controller's own,
 // must get no rights on it.
-func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost) (time.Time, error) {
+func (i identities) ensure(ctx context.Context, host *v1beta1.ElementalHost, waits bool) error {
 	name := HostAccount(host.Name)
 	lease := &coordinationv1.Lease{ObjectMeta: managed(host.Namespace, host.Name)}
 	account := &corev1.ServiceAccount{ObjectMeta: managed(host.Namespace, name)}
 	role, binding := HostRole(host.Namespace, host.Name), HostRoleBinding(host.Namespace, host.Name)
-	role.Rules = rulesOf(host)
+	role.Rules = rulesOf(host, waits)
 	rules, subjects := role.Rules, binding.Subjects
 
-	if err := i.ensureOwned(ctx, ownerHost(host), lease); err != nil {
-		return time.Time{}, err
-	}
-	renewed := time.Time{}
-	if lease.Spec.RenewTime != nil {
-		renewed = lease.Spec.RenewTime.Time
-	}
-	// A host is not lost because a right of its could not be looked after.
-	for _, object := range []client.Object{account, role, binding} {
+	for _, object := range []client.Object{lease, account, role, binding} {
 		if err := i.ensureOwned(ctx, ownerHost(host), object); err != nil {
-			return renewed, err
+			return err
 		}
 	}
 	// The cache does not keep the whole of what is written back here.
 	if !equality.Semantic.DeepEqual(role.Rules, rules) {
 		if err := i.live.Get(ctx, client.ObjectKeyFromObject(role), role); err != nil {
-			return renewed, fmt.Errorf("reading Role %s/%s: %w", role.Namespace, role.Name, err)
+			return fmt.Errorf("reading Role %s/%s: %w", role.Namespace, role.Name, err)
 		}
 		role.Rules = rules
 		if err := i.client.Update(ctx, role); err != nil {
-			return renewed, fmt.Errorf("mending Role %s/%s: %w", role.Namespace, role.Name, err)
+			return fmt.Errorf("mending Role %s/%s: %w", role.Namespace, role.Name, err)
 		}
 	}
 	if !equality.Semantic.DeepEqual(binding.Subjects, subjects) {
 		if err := i.live.Get(ctx, client.ObjectKeyFromObject(binding), binding); err != nil {
-			return renewed, fmt.Errorf("reading RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
+			return fmt.Errorf("reading RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
 		}
 		binding.Subjects = subjects
 		if err := i.client.Update(ctx, binding); err != nil {
-			return renewed, fmt.Errorf("mending RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
+			return fmt.Errorf("mending RoleBinding %s/%s: %w", binding.Namespace, binding.Name, err)
 		}
 	}
-	return renewed, nil
+	return nil
 }
 
 // handle is the Secret that a host's tokens are bound to: they end with it.

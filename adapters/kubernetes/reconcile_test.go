@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -59,7 +60,7 @@ func (w *world) cached() (client.Client, *atomic.Int64) {
 func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
 	w := newWorld(t)
 	c, count := w.cached()
-	host := &hosts{client: c, identities: identities{client: c, live: w.admin}, sightings: newSightings(), now: time.Now}
+	host := newHosts(c, w.admin, events.NewFakeRecorder(1000))
 	machine := &machines{client: c, now: time.Now}
 	hostKey := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: w.namespace, Name: "one"}}
 	machineKey := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: w.namespace, Name: "edge-1"}}

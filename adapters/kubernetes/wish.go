@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,24 +23,78 @@ import (
 type wish struct {
 	labels      map[string]string
 	annotations map[string]string
-	osVersion   *runtime.RawExtension
+	finalizers  []string
+	spec        v1beta1.ElementalHostSpec
 }
 
-// wishFor says what a host's metadata and spec should be, given the machine that it serves (nil: none).
-func wishFor(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine) wish {
-	w := wish{maps.Clone(host.Labels), maps.Clone(host.Annotations), host.Spec.OSVersionManagement}
+// wishFor says what a host's metadata and spec should be, given the machine that it serves (nil: none), and what becomes
+// of it if it was told to be reset. Until it was, what it served last stays on it, and no machine gives it anything.
+func wishFor(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMachine, parting core.Parting) wish {
+	w := unchanged(host)
+	if host.DeletionTimestamp.IsZero() && !held(host) {
+		w.finalizers = append(w.finalizers, v1beta1.Finalizer)
+	}
+	if host.ResetReport() == "" { // Whatever comes next is another.
+		delete(w.annotations, v1beta1.AnnotationResetTaken)
+	}
+	said := fromConditions(host.Status.Conditions)
+	mark(w.labels, v1beta1.LabelInstalled, core.IsInstalled(marked(host, v1beta1.LabelInstalled), said))
+	mark(w.labels, v1beta1.LabelBootstrapped, core.IsBootstrapped(marked(host, v1beta1.LabelBootstrapped), said))
+	if w.labels[v1beta1.LabelBootstrapped] != "" {
+		delete(w.labels, v1beta1.LabelReset)
+	}
+	w.judge(host, updateOf(host, machine))
+	switch parting {
+	case core.PartingNone:
+		w.serve(host, machine)
+	case core.PartingFresh:
+		w.free(host)
+	case core.PartingWaits, core.PartingGoes:
+	}
+	return w
+}
+
+func unchanged(host *v1beta1.ElementalHost) wish {
+	w := wish{maps.Clone(host.Labels), maps.Clone(host.Annotations), slices.Clone(host.Finalizers), *host.Spec.DeepCopy()}
 	if w.labels == nil {
 		w.labels = map[string]string{}
 	}
 	if w.annotations == nil {
 		w.annotations = map[string]string{}
 	}
-	said := fromConditions(host.Status.Conditions)
-	mark(w.labels, v1beta1.LabelInstalled, core.IsInstalled(marked(host, v1beta1.LabelInstalled), said))
-	mark(w.labels, v1beta1.LabelBootstrapped, core.IsBootstrapped(marked(host, v1beta1.LabelBootstrapped), said))
-	w.judge(host, updateOf(host, machine))
-	w.serve(host, machine)
 	return w
+}
+
+// free lets go of all that a host was before it was reset, so that any machine may take it. What its machine asked for
+// goes with the machine: a free host keeps the version that it runs. What its owner asked for stays.
+func (w *wish) free(host *v1beta1.ElementalHost) {
+	_, served := w.annotations[v1beta1.AnnotationForwardedFrom]
+	if served {
+		w.spec.OSVersionManagement = nil
+	}
+	if served || host.Spec.MachineRef != nil {
+		w.leave()
+	}
+	w.spec.MachineRef, w.spec.BootstrapSecret = nil, nil
+	for _, label := range []string{v1beta1.LabelNeedsReset, v1beta1.LabelBootstrapped, v1beta1.LabelInPlaceUpdate} {
+		delete(w.labels, label)
+	}
+	delete(w.annotations, v1beta1.AnnotationJudged)
+	w.labels[v1beta1.LabelReset] = v1beta1.LabelValueTrue
+	w.annotations[v1beta1.AnnotationResetTaken] = host.ResetReport()
+}
+
+// leave takes away what names the machine that a host served last.
+func (w *wish) leave() {
+	delete(w.annotations, v1beta1.AnnotationForwardedFrom)
+	for _, label := range []string{v1beta1.LabelElementalMachineName, v1beta1.LabelMachineName, v1beta1.LabelClusterName} {
+		delete(w.labels, label)
+	}
+}
+
+// held says whether the host's object stays until the controller lets it go.
+func held(host *v1beta1.ElementalHost) bool {
+	return slices.Contains(host.Finalizers, v1beta1.Finalizer)
 }
 
 // judge ends an in-place update that has succeeded or failed, and notes by which outcome: until the agent tells
@@ -70,14 +125,11 @@ func (w *wish) serve(host *v1beta1.ElementalHost, machine *v1beta1.ElementalMach
 		put(w.labels, v1beta1.LabelMachineName, ownerName(machine))
 		put(w.labels, v1beta1.LabelClusterName, machine.Labels[v1beta1.LabelClusterName])
 		w.annotations[v1beta1.AnnotationForwardedFrom] = forwardedFrom(machine)
-		w.osVersion = machine.Spec.OSVersionManagement
+		w.spec.OSVersionManagement = machine.Spec.OSVersionManagement
 		return
 	}
 	if _, served := w.annotations[v1beta1.AnnotationForwardedFrom]; served && host.Spec.MachineRef == nil {
-		delete(w.annotations, v1beta1.AnnotationForwardedFrom)
-		for _, label := range []string{v1beta1.LabelElementalMachineName, v1beta1.LabelMachineName, v1beta1.LabelClusterName} {
-			delete(w.labels, label)
-		}
+		w.leave()
 	}
 }
 
@@ -86,14 +138,16 @@ func forwardedFrom(machine *v1beta1.ElementalMachine) string {
 	return string(machine.UID) + "/" + strconv.FormatInt(machine.Generation, 10)
 }
 
+// operation is one step of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
 // patch is the JSON patch that makes the wish true of the host, and nil where it is true already. It
 // replaces osVersionManagement whole: a merge would keep what someone else once put there.
 func (w wish) patch(host *v1beta1.ElementalHost) ([]byte, error) {
-	type operation struct {
-		Op    string `json:"op"`
-		Path  string `json:"path"`
-		Value any    `json:"value,omitempty"`
-	}
 	var operations []operation
 	if !equalMaps(w.labels, host.Labels) {
 		operations = append(operations, operation{"add", "/metadata/labels", w.labels})
@@ -101,15 +155,10 @@ func (w wish) patch(host *v1beta1.ElementalHost) ([]byte, error) {
 	if !equalMaps(w.annotations, host.Annotations) {
 		operations = append(operations, operation{"add", "/metadata/annotations", w.annotations})
 	}
-	switch {
-	case sameVersion(w.osVersion, host.Spec.OSVersionManagement):
-	case absent(w.osVersion):
-		operations = append(operations, operation{"remove", "/spec/osVersionManagement", nil})
-	case equality.Semantic.DeepEqual(host.Spec, v1beta1.ElementalHostSpec{}): // There may be no spec to add to.
-		operations = append(operations, operation{"add", "/spec", v1beta1.ElementalHostSpec{OSVersionManagement: w.osVersion}})
-	default:
-		operations = append(operations, operation{"add", "/spec/osVersionManagement", json.RawMessage(w.osVersion.Raw)})
+	if !slices.Equal(w.finalizers, host.Finalizers) {
+		operations = append(operations, operation{"add", "/metadata/finalizers", w.finalizers})
 	}
+	operations = append(operations, w.specPatch(host)...)
 	if operations == nil {
 		return nil, nil
 	}
@@ -120,6 +169,36 @@ func (w wish) patch(host *v1beta1.ElementalHost) ([]byte, error) {
 		return nil, fmt.Errorf("writing the patch of ElementalHost %s/%s: %w", host.Namespace, host.Name, err)
 	}
 	return patch, nil
+}
+
+func (w wish) specPatch(host *v1beta1.ElementalHost) []operation {
+	var operations []operation
+	put := func(field string, value any) {
+		operations = append(operations, operation{"add", "/spec/" + field, value})
+	}
+	drop := func(field string) { operations = append(operations, operation{"remove", "/spec/" + field, nil}) }
+	switch {
+	case sameVersion(w.spec.OSVersionManagement, host.Spec.OSVersionManagement):
+	case absent(w.spec.OSVersionManagement):
+		drop("osVersionManagement")
+	default:
+		put("osVersionManagement", json.RawMessage(w.spec.OSVersionManagement.Raw))
+	}
+	for field, ref := range map[string]struct{ wanted, is *v1beta1.ObjectReference }{
+		"machineRef": {w.spec.MachineRef, host.Spec.MachineRef}, "bootstrapSecret": {w.spec.BootstrapSecret, host.Spec.BootstrapSecret},
+	} {
+		switch {
+		case equality.Semantic.DeepEqual(ref.wanted, ref.is):
+		case ref.wanted == nil:
+			drop(field)
+		default:
+			put(field, ref.wanted)
+		}
+	}
+	if operations != nil && equality.Semantic.DeepEqual(host.Spec, v1beta1.ElementalHostSpec{}) { // There may be no spec to add to.
+		return []operation{{"add", "/spec", w.spec}}
+	}
+	return operations
 }
 
 // updateOf puts into the core's words what is known of a host's in-place update.

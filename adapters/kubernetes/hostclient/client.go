@@ -125,7 +125,7 @@ func (c *Client) BootstrapData(ctx context.Context) (ports.BootstrapData, error)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var secret corev1.Secret
-	err := c.core.Get().Namespace(c.namespace).Resource("secrets").Name("elemental-bootstrap-" + c.name).Do(ctx).Into(&secret)
+	err := c.core.Get().Namespace(c.namespace).Resource("secrets").Name(v1beta1.BootstrapSecretName(c.name)).Do(ctx).Into(&secret)
 	if err != nil {
 		return ports.BootstrapData{}, c.failure("reading the bootstrap data of", err)
 	}

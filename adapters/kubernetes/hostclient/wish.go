@@ -80,12 +80,12 @@ func wishOf(host *v1beta1.ElementalHost) ports.Wish {
 		Desired: core.Desired{
 			Generation: host.Generation,
 			Retry:      core.Renewal(host.Annotations[v1beta1.AnnotationRetry]),
-			Reset:      !host.DeletionTimestamp.IsZero() || host.Labels[v1beta1.LabelNeedsReset] == v1beta1.LabelValueTrue,
+			Reset:      host.ResetAsked(),
 			Paused:     paused(host),
 			Armed:      host.Labels[v1beta1.LabelInPlaceUpdate] == string(core.LabelPending),
 			Judged:     host.Annotations[v1beta1.AnnotationJudged],
 			Drained:    drained(host),
-			Bootstrap:  host.Spec.BootstrapSecret != nil,
+			Bootstrap:  host.BootstrapWaits(),
 		},
 	}
 	if host.Spec.OSVersionManagement == nil {

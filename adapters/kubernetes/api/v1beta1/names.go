@@ -38,6 +38,12 @@ const (
 	AnnotationRevoked = "elementalhost.infrastructure.cluster.x-k8s.io/revoked"
 	// AnnotationForceDelete releases, by the value "true", a host that is gone for good.
 	AnnotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
+	// AnnotationBootstrapFrom names the Secret whose bootstrap data was copied for a host: "<secret>" where someone named
+	// it by hand, and "<uid>/<secret>" where it is that of the ElementalMachine which the host serves.
+	AnnotationBootstrapFrom = "elementalhost.infrastructure.cluster.x-k8s.io/bootstrap-from"
+	// AnnotationResetTaken names the report of a reset by which the label LabelNeedsReset was last taken away, for as
+	// long as that report stands: it is not to answer the next one, too.
+	AnnotationResetTaken = "elementalhost.infrastructure.cluster.x-k8s.io/reset-taken"
 	// AnnotationForwardedFrom is "<uid>/<generation>" of the ElementalMachine whose wishes the host's spec carries.
 	AnnotationForwardedFrom = "elementalhost.infrastructure.cluster.x-k8s.io/forwarded-from"
 	// AnnotationJudged says by which outcome the last in-place update came to be called done or failed.
