@@ -17,7 +17,7 @@ func testCommand() *cli.Command {
 		Name: "test", Usage: "test whether a plugin keeps to the plugin protocol", ArgsUsage: "NAME",
 		Description: manual.Page{
 			Text: "Runs a plugin in a work dir of its own, as the agent does, and says of each thing that a plugin must do whether it\n" +
-				"does it. Without --stage nothing is changed on this machine.",
+				"does it. Without --stage, --configure and --reset nothing is changed on this machine.",
 			Examples: []manual.Example{
 				{Does: "Test a built-in plugin.", Line: "elemental plugin test dummy"},
 				{Does: "Test one of your own, and let it do what it is for.", Line: "elemental plugin test ./my-plugin --request request.json --stage"},
@@ -28,13 +28,15 @@ func testCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "request", Usage: "the `FILE` with an osVersionManagement that the plugin understands, as JSON; by default nothing is requested"},
 			&cli.BoolFlag{Name: "stage", Usage: "also stage the request, on this machine, and kill the plugin meanwhile"},
+			&cli.BoolFlag{Name: "configure", Usage: "also let the plugin name this machine, as it is named, and install a cloud config and take it away again"},
+			&cli.BoolFlag{Name: "reset", Usage: "also let the plugin reset this machine, by which all that is on it may be lost"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the plugin's log"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("stage") && c.String("request") == "" {
 				return cli.Exit("--stage needs --request", 2)
 			}
-			test := trial{name: c.Args().First(), stage: c.Bool("stage"), verbose: c.Bool("verbose"), out: c.App.Writer}
+			test := trial{name: c.Args().First(), stage: c.Bool("stage"), configure: c.Bool("configure"), reset: c.Bool("reset"), verbose: c.Bool("verbose"), out: c.App.Writer}
 			if file := c.String("request"); file != "" {
 				var err error
 				if test.document, err = os.ReadFile(file); err != nil {
@@ -54,10 +56,10 @@ func testCommand() *cli.Command {
 
 // trial is one conformance test and its report.
 type trial struct {
-	name           string
-	document       []byte
-	stage, verbose bool
-	out            io.Writer
+	name                             string
+	document                         []byte
+	stage, configure, reset, verbose bool
+	out                              io.Writer
 
 	ok, failed, skipped int
 }

@@ -30,7 +30,7 @@ func TestBuiltinsConform(t *testing.T) {
 				words = append(words, "--request", file)
 			}
 			if name == "dummy" {
-				words = append(words, "--stage")
+				words = append(words, "--stage", "--configure", "--reset") // It changes nothing but its work dir.
 			}
 			out, err := run(t, "", append(words, name)...)
 			t.Log("\n" + out)
@@ -38,7 +38,7 @@ func TestBuiltinsConform(t *testing.T) {
 			is.True(!strings.Contains(out, "FAILED"))
 			is.True(strings.Contains(out, " 0 failed, "))
 			if name == "dummy" {
-				is.True(strings.HasSuffix(out, "18 ok, 0 failed, 0 skipped\n"))
+				is.True(strings.HasSuffix(out, "21 ok, 0 failed, 0 skipped\n"))
 			}
 		})
 	}
@@ -90,7 +90,7 @@ esac
 	out, err := run(t, "", "test", "--request", request, "--stage", write("good", head+tail))
 	t.Log("\n" + out)
 	is.NoErr(err)
-	is.True(strings.HasSuffix(out, "18 ok, 0 failed, 0 skipped\n"))
+	is.True(strings.HasSuffix(out, "18 ok, 0 failed, 3 skipped\n"))
 
 	for _, c := range []struct{ flaw, finding string }{
 		{`[ $1 != describe ] || touch here`, "it describes itself, in an empty folder, and leaves it empty: it left here in its work dir"},
@@ -130,6 +130,62 @@ esac
 	is.True(strings.Contains(out, "skipped it has what it staged, and stages it twice (--stage was not given)\n"))
 	_, err = run(t, "", "test", filepath.Join(folder, "missing"))
 	is.True(err != nil)
+}
+
+// TestConformanceOfTheHostsLife shows the same for the verbs that name, configure and reset a host, and that none of them is
+// asked for by surprise.
+func TestConformanceOfTheHostsLife(t *testing.T) {
+	is := is.New(t)
+	folder := t.TempDir()
+	const head = `#!/bin/sh
+request=$(cat)
+fail() { echo '{"error":{"class":"'$1'","reason":"Wrong","message":"it is wrong"}}'; exit 1; }
+case $request in *elemental.io/plugin/v1*) known=yes;; *) known=;; esac
+[ -n "$known" ] || [ $1 = describe ] || fail failed
+case $request in *"a list"*) fail invalid;; esac
+`
+	const tail = `
+case $1 in
+describe) echo '{"result":{"name":"x","protocols":["elemental.io/plugin/v1"],"verbs":["observe","stage","unstage","confirm","triggerReset","reset","setHostname","installCloudConfig"],"schema":{"type":"object"}}}';;
+observe) echo '{"result":{"verdict":"satisfied"'$(cat reset 2>/dev/null)'}}';;
+triggerReset) echo ',"reset":"underWay"' > reset; touch asked; echo '{"result":{}}';;
+reset) echo ',"reset":"done"' > reset; echo '{"result":{}}';;
+setHostname|installCloudConfig) touch asked; echo '{"result":{}}';;
+*) fail failed;;
+esac
+`
+	test := func(flaw string, flags ...string) (string, error) {
+		path := filepath.Join(folder, "plugin")
+		is.NoErr(os.WriteFile(path, []byte(head+flaw+tail), 0o755))
+		return run(t, "", append(append([]string{"test"}, flags...), path)...)
+	}
+	out, err := test("", "--configure", "--reset")
+	t.Log("\n" + out)
+	is.NoErr(err)
+	is.Equal(strings.Count(out, "ok      it resets the host")+strings.Count(out, "ok      it names the host")+strings.Count(out, "ok      it installs a cloud config"), 3)
+	out, err = test(`case $1 in triggerReset|reset|setHostname|installCloudConfig) touch ` + folder + `/surprise;; esac`)
+	is.NoErr(err)
+	is.True(strings.Contains(out, "skipped it resets the host, and says how far that is (--reset was not given)\n"))
+	_, err = os.Stat(filepath.Join(folder, "surprise"))
+	is.True(os.IsNotExist(err))
+	out, err = test(`case $1 in triggerReset) echo ',"reset":"underWay","needsRestart":true' > reset; echo '{"result":{}}'; exit;; esac`, "--reset")
+	is.NoErr(err)
+	is.True(strings.Contains(out, "skipped it resets the host, and says how far that is (it has begun the reset, which needs a restart: restart this machine, and test once more)\n"))
+	for flaw, finding := range map[string]string{
+		`[ $1 != setHostname ] || fail failed`:                                                       "it names the host, twice: it is wrong",
+		`[ $1 != installCloudConfig ] || echo "$request" >&2`:                                        "it installs a cloud config and takes it away, and shows none of it: it showed the cloud config, which is secret",
+		`[ $1 != installCloudConfig ] || case $request in *elemental_test*);; *) fail failed;; esac`: "it installs a cloud config and takes it away, and shows none of it: it is wrong",
+		`[ $1 != triggerReset ] || { echo '{"result":{}}'; exit; }`:                                  `it resets the host, and says how far that is: after triggerReset, its reset is "", and must be "underWay"`,
+		`[ $1 != triggerReset ] || [ ! -e reset ] || fail failed`:                                    "it resets the host, and says how far that is: it is wrong",
+		`[ $1 != reset ] || { rm -f reset; echo '{"result":{}}'; exit; }`:                            `it resets the host, and says how far that is: after reset, its reset is "", and must be "done"`,
+	} {
+		t.Run(finding, func(t *testing.T) {
+			out, err := test(flaw, "--configure", "--reset")
+			if err == nil || !strings.Contains(out, "FAILED  "+finding) {
+				t.Errorf("%v:\n%s", err, out)
+			}
+		})
+	}
 }
 
 // TestDocumentedReport tests the examples of the documentation, and compares with the report that stands there.

@@ -111,7 +111,7 @@ func inWorkDir(name string, do func(*plugin.Runner) error) error {
 func (t *trial) run(ctx context.Context) error {
 	return inWorkDir(t.name, func(r *plugin.Runner) error {
 		_, err := conformance.Run(ctx, conformance.Config{
-			Plugin: r, Document: t.document, Stage: t.stage,
+			Plugin: r, Document: t.document, Stage: t.stage, Configure: t.configure, Reset: t.reset,
 			Report: func(f conformance.Finding) { t.say(f.What, f.Skipped, f.Err, f.Log) },
 		})
 		if err != nil {

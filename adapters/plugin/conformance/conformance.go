@@ -22,6 +22,10 @@ type Config struct {
 	Document []byte
 	// Stage says that the document may be made true on this machine.
 	Stage bool
+	// Configure says that this machine may be named, as it is, and get a cloud config and lose it again.
+	Configure bool
+	// Reset says that this machine may be reset, by which all that is on it may be lost.
+	Reset bool
 	// Report is told of each check when it is done.
 	Report func(Finding)
 }
@@ -120,6 +124,9 @@ func (r *run) checks() []check {
 		{"it has what it staged, and stages it twice", r.withoutStage, r.stages},
 		{"it unstages when nothing is staged", r.withoutStage, r.unstages},
 		{"it keeps bootstrap data out of its log", r.withoutBootstrap, r.keepsSecrets},
+		{"it names the host, twice", r.without(core.VerbSetHostname, r.Configure, "--configure"), r.names},
+		{"it installs a cloud config and takes it away, and shows none of it", r.without(core.VerbInstallCloudConfig, r.Configure, "--configure"), r.configures},
+		{"it resets the host, and says how far that is", r.without(core.VerbTriggerReset, r.Reset, "--reset"), r.resets},
 		{"all that it wrote on standard output is the protocol", always, func(context.Context) error { return errors.Join(first(r.breaches)...) }},
 		{"it left nothing running", always, r.leavesNothing},
 	}
