@@ -20,6 +20,7 @@ type collection struct {
 	engine  *Engine
 	now     state
 	keep    map[string]bool // deployments that stay whole
+	alone   bool            // of all systems only the running one and the recovery system stay
 	fallen  map[string]bool // deployments of which the boot entry and the record stay, and what says why they fell
 	removed int             // what is gone; 0: nothing was gained
 }
@@ -58,10 +59,10 @@ func (s *staging) makeRoom(ctx context.Context) (bool, error) {
 
 func (c *collection) run(ctx context.Context) error {
 	c.keep = map[string]bool{c.now.booted: true}
-	if entry, ok := c.now.previous(); ok {
+	if entry, ok := c.now.previous(); ok && !c.alone {
 		c.keep[entry.Deployment] = true
 	}
-	if entry, ok := c.now.staged(); ok {
+	if entry, ok := c.now.staged(); ok && !c.alone {
 		c.keep[entry.Deployment] = true
 	}
 	last := recovery(c.now.records)

@@ -11,6 +11,7 @@
 //	deployments/<id>/deployment.json
 //	staging/                     work under way; what lies here at the start of a staging is debris
 //	var/                         shared by all deployments
+//	reset/                       what the running deployment is reset to by the next boot; see the package reset
 //
 // Nothing is remembered beside the disk: what is booted, staged, confirmed or fallen back from is read from
 // the deployments, the boot entries and what the running boot says of itself.
@@ -57,6 +58,9 @@ type Config struct {
 	// compared with it; why says which, as a clause. An error refuses the staging. nil: all are taken.
 	Downgrade func(why string) error
 
+	ResetKeeps []string               // patterns of what a reset keeps besides what it is asked to; nil: DefaultResetKeeps
+	BootID     func() (string, error) // the boot ID of the running system, for requests that do not say it; nil: it is not known
+
 	// Own are the files by which an installed system's image plugin is configured as this one is; nil: there are none.
 	Own     func() ([]ports.File, error)
 	Program string // is made the first process of an installed system; by default this very program
@@ -99,6 +103,14 @@ func New(config Config) (*Engine, error) {
 	if config.Budget == (Budget{}) {
 		config.Budget = DefaultBudget()
 	}
+	if config.ResetKeeps == nil {
+		config.ResetKeeps = DefaultResetKeeps()
+	}
+	for _, pattern := range config.ResetKeeps {
+		if err := CheckResetKeep(pattern); err != nil {
+			return nil, fmt.Errorf("making the image engine: what a reset keeps: %w", err)
+		}
+	}
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -115,6 +127,7 @@ func New(config Config) (*Engine, error) {
 var verbs = [...]core.Verb{
 	core.VerbDescribe, core.VerbObserve, core.VerbStage, core.VerbUnstage, core.VerbConfirm, core.VerbRollback,
 	core.VerbInstall,
+	core.VerbBootstrap, core.VerbTriggerReset, core.VerbReset,
 }
 
 // Describe says what the engine is and can.
@@ -138,6 +151,12 @@ func (e *Engine) Do(ctx context.Context, verb core.Verb, request ports.Request, 
 		return e.Rollback(ctx)
 	case core.VerbInstall:
 		return e.InstallTo(ctx, request, progress)
+	case core.VerbBootstrap:
+		return e.Bootstrap(ctx)
+	case core.VerbTriggerReset:
+		return e.TriggerReset(ctx, request, progress)
+	case core.VerbReset:
+		return e.Reset(ctx, request, progress)
 	default:
 		return core.Failure{
 			Class: core.FailureInvalid, Reason: "UnsupportedVerb",

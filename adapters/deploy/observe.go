@@ -139,7 +139,19 @@ func (e *Engine) Observe(ctx context.Context, request ports.Request) (ports.Obse
 	if err != nil {
 		return ports.Observation{}, err
 	}
-	return ports.Observation{View: e.view(now, want), Installed: true}, nil
+	boot, err := e.bootOf(request)
+	if err != nil {
+		return ports.Observation{}, err
+	}
+	status, err := e.resetStatus(now, boot)
+	if err != nil {
+		return ports.Observation{}, err
+	}
+	seen := ports.Observation{View: e.view(now, want), Installed: true, Reset: status.Stage}
+	if status.Stage == core.ResetUnderWay {
+		seen.NeedsRestart = status.NeedsRestart
+	}
+	return seen, nil
 }
 
 // checkBooted refuses to speak of a host that was started from something else.
@@ -217,6 +229,7 @@ func (s state) describe(id string) core.Version {
 type Status struct {
 	Booted      string             `json:"booted"`
 	OnTrial     bool               `json:"onTrial"`
+	Reset       ResetStatus        `json:"reset,omitzero"`
 	Deployments []DeploymentStatus `json:"deployments"`
 }
 
@@ -242,6 +255,9 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		return Status{Booted: now.booted}, err
 	}
 	status := Status{Booted: now.booted, OnTrial: now.onTrial()}
+	if status.Reset, err = e.resetHere(now); err != nil {
+		return status, err
+	}
 	for i, entry := range now.entries {
 		d := DeploymentStatus{
 			Record: now.records[entry.Deployment], Entry: true, Trial: entry.Trial, Tries: entry.Tries, Tried: entry.Tried, Next: i == 0,

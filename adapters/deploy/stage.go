@@ -55,6 +55,9 @@ func (e *Engine) stage(ctx context.Context, request ports.Request, tell func(por
 		return err
 	}
 	defer unlock()
+	if err := e.checkNoReset(ctx); err != nil {
+		return err
+	}
 	s := &staging{engine: e, want: *want, request: request, trial: trial, progress: &progress{tell: tell, now: e.Now}}
 	return s.run(ctx)
 }

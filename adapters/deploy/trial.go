@@ -27,6 +27,11 @@ func (e *Engine) Unstage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return e.dropTrials(ctx, now)
+}
+
+// dropTrials takes back what waits for its first boot, and forgets trials that fell.
+func (e *Engine) dropTrials(ctx context.Context, now state) error {
 	for _, entry := range now.entries {
 		if !entry.Trial || entry.Deployment == now.booted {
 			continue
@@ -152,6 +157,9 @@ func (e *Engine) Rollback(ctx context.Context) error {
 		return err
 	}
 	if err := e.checkBooted(now); err != nil {
+		return err
+	}
+	if err := e.checkNoReset(ctx); err != nil {
 		return err
 	}
 	previous, ok := now.previous()

@@ -370,6 +370,6 @@ func TestAVerbThatIsUnknownIsRefused(t *testing.T) {
 	is := is.New(t)
 	h := newHost(t)
 	var failure core.Failure
-	is.True(errors.As(h.Do(t.Context(), core.VerbReset, ports.Request{}, nil), &failure))
+	is.True(errors.As(h.Do(t.Context(), core.Verb("explode"), ports.Request{}, nil), &failure))
 	is.Equal(failure.Class, core.FailureInvalid)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 )
 
 // sharedFolders are the folders below var that all deployments show elsewhere, and where. What the image has
@@ -25,39 +26,45 @@ func (s *staging) seedVar(ctx context.Context) error {
 	if s.state.booted != "" || len(s.state.entries) > 0 {
 		return nil
 	}
-	if err := os.MkdirAll(s.engine.path("var"), 0o755); err != nil {
+	return fillVar(ctx, s.engine.path("staging/deployment/root"), s.engine.path("var"))
+}
+
+// fillVar gives a folder what an image has in its /var, /home and /root, as far as nothing is there by those names.
+func fillVar(ctx context.Context, image, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
 		return fmt.Errorf("making the shared /var: %w", err)
 	}
-	if err := s.seed(ctx, "var", "."); err != nil {
+	if err := fillFrom(ctx, image, "var", to); err != nil {
 		return fmt.Errorf("filling the shared /var: %w", err)
 	}
 	for _, shared := range sharedFolders {
-		if err := os.Mkdir(s.engine.path("var", shared.below), shared.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		at := filepath.Join(to, shared.below)
+		if err := os.Mkdir(at, shared.mode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("making the shared /%s: %w", shared.shown, err)
 		}
-		if err := s.seed(ctx, shared.shown, shared.below); err != nil {
+		if err := fillFrom(ctx, image, shared.shown, at); err != nil {
 			return fmt.Errorf("filling the shared /%s: %w", shared.shown, err)
 		}
 	}
 	return nil
 }
 
-// seed copies what is missing from a folder of the image to one of var.
-func (s *staging) seed(ctx context.Context, image, below string) error {
-	from, err := os.OpenRoot(s.engine.path("staging/deployment/root"))
+// fillFrom copies what a folder lacks of one of an image.
+func fillFrom(ctx context.Context, image, folder, to string) error {
+	from, err := os.OpenRoot(image)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	if info, err := from.Lstat(image); err != nil || !info.IsDir() {
+	if info, err := from.Lstat(folder); err != nil || !info.IsDir() {
 		return nil // A link, as /home -> /var/home: the image has its own plan.
 	}
-	source, err := from.OpenRoot(image)
+	source, err := from.OpenRoot(folder)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	target, err := os.OpenRoot(s.engine.path("var", below))
+	target, err := os.OpenRoot(to)
 	if err != nil {
 		return err
 	}

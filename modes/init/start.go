@@ -61,7 +61,7 @@ func start(arguments []string, say func(string)) error {
 		return err
 	}
 	say("elemental init: starting deployment " + id)
-	init, err := enterDeployment(id)
+	init, err := enterDeployment(id, say)
 	if err != nil {
 		return fmt.Errorf("starting deployment %s: %w", id, err)
 	}
@@ -72,7 +72,7 @@ func start(arguments []string, say func(string)) error {
 }
 
 // enterDeployment makes a deployment's root this process's root, and returns the path of its init there.
-func enterDeployment(id string) (init string, err error) {
+func enterDeployment(id string, say func(string)) (init string, err error) {
 	disk, err := survey(id)
 	if err != nil {
 		return "", err
@@ -84,6 +84,7 @@ func enterDeployment(id string) (init string, err error) {
 	if err := writable(); err != nil {
 		return "", err
 	}
+	carryOutReset(id, say)
 	for _, step := range Plan(disk) {
 		if err := step.carryOut(); err != nil {
 			return "", fmt.Errorf("%s: %w", step, err)

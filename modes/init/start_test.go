@@ -37,7 +37,7 @@ func firstProcess(disk string) error {
 			return err
 		}
 	}
-	init, err := enterDeployment(anID)
+	init, err := enterDeployment(anID, func(line string) { fmt.Println(line) })
 	if err != nil {
 		return err
 	}
@@ -126,6 +126,65 @@ func TestEnterDeployment(t *testing.T) {
 	is.Equal(info.Mode().Perm(), fs.FileMode(0o700)) // root's home is root's alone
 	_, err = os.Stat(filepath.Join(disk, "run/elemental"))
 	is.True(errors.Is(err, fs.ErrNotExist)) // nothing of a boot stays on the disk
+}
+
+// TestEnterDeploymentResets lays a reset on the disk, as the image engine does, and starts the host twice.
+func TestEnterDeploymentResets(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil   func(disk string) error
+		said    string
+		outcome string
+	}{
+		"a reset of what is booted": {
+			func(string) error { return nil }, "the host has a fresh /var and /etc",
+			"/etc/hostname: fresh\n/var/kept: yes\n/boot/loader/entries/one.conf: title One\n/home/me/letter: fresh\n",
+		},
+		"one whose record is damaged": {
+			func(disk string) error {
+				return os.WriteFile(filepath.Join(disk, "elemental/reset/reset.json"), []byte("{"), 0o600)
+			},
+			"reading the record of a reset", "/etc/hostname: host\n/var/kept: yes\n/boot/loader/entries/one.conf: title One\n/home/me/letter: Dear\n",
+		},
+		"one whose fresh /etc is gone": {
+			func(disk string) error { return os.RemoveAll(filepath.Join(disk, "elemental/reset/etc")) },
+			"looking for the fresh /etc", "/etc/hostname: host\n/var/kept: yes\n/boot/loader/entries/one.conf: title One\n/home/me/letter: Dear\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			disk := aDisk(t)
+			layReset(t, disk)
+			is.NoErr(c.spoil(disk))
+			for range 2 {
+				said, err := enterInNamespace(t, disk)
+				t.Log(said)
+				is.NoErr(err)
+				is.True(strings.Contains(said, c.said))
+				is.True(strings.Contains(said, c.outcome))
+			}
+		})
+	}
+}
+
+// layReset lays down a reset that keeps /var/kept.
+func layReset(t *testing.T, disk string) {
+	t.Helper()
+	is := is.New(t)
+	inode := func(folder string) uint64 {
+		var state unix.Stat_t
+		is.NoErr(unix.Lstat(folder, &state))
+		return state.Ino
+	}
+	at := filepath.Join(disk, "elemental/reset")
+	for _, folder := range []string{"etc", "var/home/me"} {
+		is.NoErr(os.MkdirAll(filepath.Join(at, folder), 0o755))
+	}
+	for _, name := range []string{"etc/hostname", "var/home/me/letter"} {
+		is.NoErr(os.WriteFile(filepath.Join(at, name), []byte("fresh"), 0o644))
+	}
+	record := fmt.Sprintf(`{"stage":"triggered","deployment":%q,"keep":["var/kept"],"var":%d,"etc":%d}`,
+		anID, inode(filepath.Join(at, "var")), inode(filepath.Join(at, "etc")))
+	is.NoErr(os.WriteFile(filepath.Join(at, "reset.json"), []byte(record), 0o600))
 }
 
 func TestEnterDeploymentRefuses(t *testing.T) {

@@ -44,6 +44,7 @@ func Command() *cli.Command {
 					return showStatus(c, c.String("config"), c.String("output"))
 				},
 			},
+			resetCommand(config),
 			{
 				Name: "confirm", Hidden: true,
 				Usage: "wait until this boot is healthy, and confirm it if it is on trial",

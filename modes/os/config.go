@@ -38,6 +38,9 @@ type Config struct {
 	HealthTimeout time.Duration `yaml:"healthTimeout"`
 
 	file string // that it was read from; empty: there is none
+	// ResetKeeps are what a reset keeps besides what its agent needs, as paths with * and ? in them; nil: the image
+	// plugin's own list.
+	ResetKeeps []string `yaml:"resetKeeps"`
 }
 
 // DefaultConfig holds where the file says nothing, or is missing.

@@ -29,6 +29,7 @@ const (
 type Status struct {
 	Booted      string       `json:"booted,omitempty"` // empty when the host was started from something else
 	OnTrial     bool         `json:"onTrial"`
+	Reset       Reset        `json:"reset,omitzero"`
 	Deployments []Deployment `json:"deployments"`
 }
 
@@ -90,6 +91,9 @@ func (s Status) writeText(out io.Writer) error {
 	}
 	if s.Booted == "" {
 		fmt.Fprintln(out, "\nThis host was not started from a deployment.")
+	}
+	if next := s.Reset.String(); next != "" {
+		fmt.Fprintln(out, "\n"+next)
 	}
 	return nil
 }

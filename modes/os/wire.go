@@ -2,6 +2,7 @@ package hostos
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"elemental/adapters/deploy"
 	"elemental/adapters/oci"
 	"elemental/adapters/plugin"
+	hostboot "elemental/adapters/plugin/boot"
 	"elemental/core"
 	"elemental/modes/policy"
 	"elemental/ports"
@@ -35,7 +37,7 @@ func newEngine(config Config) (*deploy.Engine, error) {
 	}
 	return deploy.New(deploy.Config{
 		Root: config.Root, Boot: config.Boot, Kernel: deploy.KernelPolicy(config.Kernel), Tries: config.Tries,
-		HealthTimeout: config.HealthTimeout, Architecture: runtime.GOARCH,
+		HealthTimeout: config.HealthTimeout, Architecture: runtime.GOARCH, ResetKeeps: config.ResetKeeps, BootID: hostboot.ID,
 		Loader: deploy.SystemdBoot{Boot: config.Boot},
 		Images: oci.New(oci.Config{PlainHTTP: config.PlainHTTP, Credentials: config.Credentials, Allow: func(place string) error {
 			return allowPlace(config, policy.Now, place)
@@ -85,7 +87,7 @@ func (d deployments) status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{Booted: found.Booted}, err
 	}
-	status := Status{Booted: found.Booted, OnTrial: found.OnTrial, Deployments: []Deployment{}}
+	status := Status{Booted: found.Booted, OnTrial: found.OnTrial, Reset: Reset(found.Reset), Deployments: []Deployment{}}
 	for _, f := range found.Deployments {
 		deployment := Deployment{
 			ID: f.ID, Digest: f.Digest, Version: f.Version, Created: f.Created, Entry: f.Entry, First: f.Next,
@@ -112,6 +114,19 @@ func (d deployments) confirm(ctx context.Context, patience time.Duration) error 
 	engine := *d.engine
 	engine.HealthTimeout = patience
 	return engine.Confirm(ctx, ports.Request{})
+}
+
+// triggerReset is for root, to whom the rule on what a cluster may do does not apply.
+func (d deployments) triggerReset(ctx context.Context, keep, more []string, progress func(ports.Progress)) error {
+	options, err := json.Marshal(map[string][]string{"keep": more})
+	if err != nil {
+		return err
+	}
+	return d.engine.TriggerReset(ctx, ports.Request{Keep: keep, Options: options}, progress)
+}
+
+func (d deployments) endReset(ctx context.Context, progress func(ports.Progress)) error {
+	return d.engine.Reset(ctx, ports.Request{}, progress)
 }
 
 func (d deployments) blame(deployment, reason string) error {
