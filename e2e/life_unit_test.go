@@ -84,7 +84,11 @@ func unitIsFencedIn(st *stage) {
 
 // unitsOfPlugins are there while a plugin works, may do everything, and end with the agent.
 func unitsOfPlugins(st *stage) {
+	// The host's owner may limit it as any unit.
+	const limits = "/etc/systemd/system/elemental-plugin-commands-.service.d"
+	st.exec("mkdir -p " + limits + " && printf '[Service]\\nLimitCORE=4096\\n' > " + limits + "/core.conf && systemctl daemon-reload")
 	unit := st.working("first")
+	st.equal("the limit of the plugin", st.shown(unit, "LimitCORE"), "4096")
 	st.equal("what the plugin may do", st.capabilities("CapEff", st.shown(unit, "MainPID")), st.capabilities("CapEff", "1"))
 	st.contains("the plugin's unit is bound to", st.shown(unit, "BindsTo"), "elemental-agent.service")
 	child := strings.TrimSpace(st.exec("cat /var/lib/first.pid"))
@@ -119,6 +123,14 @@ func unitsOutliveTheBus(st *stage) {
 	st.exec("touch /var/lib/third.go")
 	st.waitReady()
 	st.equal("how often the command was run", st.lines("/var/lib/third"), 1)
+
+	// One that ends while nobody can tell is believed what it has answered.
+	unit = st.working("unheard")
+	st.exec("systemctl stop dbus.socket dbus.service; touch /var/lib/unheard.go")
+	st.eventually("the plugin ends", func() bool { return st.shown(unit, "ActiveState") != "active" })
+	st.exec("systemctl start dbus.socket dbus.service")
+	st.waitReady()
+	st.equal("how often the command was run", st.lines("/var/lib/unheard"), 1)
 }
 
 // unitsWaitForTheBus is a host that is broken, and mended.

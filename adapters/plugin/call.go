@@ -189,6 +189,11 @@ func (c *call) take(l line) error {
 func (c *call) judge(stopped bool) error {
 	reason, words := c.process.exit()
 	switch {
+	case reason == pluginLost:
+		// Nobody knows what it did since its last word, so that it is asked again.
+		lost := broken(reason, "the plugin %q, asked to %s, %s", c.name, c.verb, words)
+		lost.Class = core.FailureRetryable
+		return lost
 	case c.last != nil && c.last.Error != nil:
 		return c.last.Error.core()
 	case c.last == nil && words == "":

@@ -13,6 +13,9 @@ import (
 	"elemental/ports"
 )
 
+// pluginLost is the reason of a failure for which the plugin is not to blame.
+const pluginLost = "PluginLost"
+
 // process is one running plugin, and our ends of its pipes.
 type process struct {
 	ports.Process
@@ -81,7 +84,7 @@ func (p *process) close() {
 func (p *process) exit() (reason, words string) {
 	switch exit := p.Exit(); {
 	case exit.Lost != "":
-		return "PluginLost", "was lost sight of: " + exit.Lost
+		return pluginLost, "was lost sight of: " + exit.Lost
 	case exit.Signal != 0:
 		return "PluginKilled", "was ended by signal " + strconv.Itoa(exit.Signal) + " (" + syscall.Signal(exit.Signal).String() + ")"
 	case exit.Status != 0:

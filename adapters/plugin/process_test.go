@@ -27,3 +27,14 @@ func TestNothingCanBeStarted(t *testing.T) {
 	is.Equal(failure.Class, core.FailureRetryable)
 	is.True(strings.Contains(failure.Message, "the bus is away"))
 }
+
+// TestLost is a plugin of which nobody knows what became of it: it is asked again, and not to blame.
+func TestLost(t *testing.T) {
+	is := is.New(t)
+	s := script(t, result, func(c *plugin.Config) { c.Launcher = &portstest.Launcher{Lost: "systemd is silent"} })
+	_, err := s.Describe(t.Context())
+	failure := failureOf(t, err)
+	is.Equal(failure.Class, core.FailureRetryable)
+	is.Equal(failure.Reason, "PluginLost")
+	is.True(strings.Contains(failure.Message, "systemd is silent"))
+}

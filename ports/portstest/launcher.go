@@ -28,6 +28,8 @@ const (
 type Launcher struct {
 	// Away is why nothing can be started now; nil: everything can.
 	Away error
+	// Lost is why nobody knows how programs end, which then do nothing; empty where that is known.
+	Lost string
 }
 
 // played is a program that the fake plays.
@@ -60,7 +62,9 @@ func (l *Launcher) Start(ctx context.Context, program ports.Program) (ports.Proc
 		*copied = os.NewFile(uintptr(number), program.Name)
 	}
 	go func() {
-		p.exit = p.play(script)
+		if p.exit.Lost = l.Lost; l.Lost == "" {
+			p.exit = p.play(script)
+		}
 		_, _, _ = p.stdin.Close(), p.stdout.Close(), p.stderr.Close() // They are copies.
 		close(p.exited)
 	}()
