@@ -28,6 +28,8 @@ type bench struct {
 	journal    portstest.Journal
 	supervisor portstest.Supervisor
 	restarts   atomic.Int64
+	allowReset func() error
+	postReset  core.Ending
 	rejoin     func() // nil where the identity was given by hand
 	log        bytes.Buffer
 	stop       func()
@@ -55,6 +57,7 @@ func (b *bench) start() {
 	a := &Agent{
 		Host: "host-1", PluginName: "fake", Limits: core.DefaultLimits(), Log: slog.New(slog.NewTextHandler(&b.log, nil)), Rejoin: b.rejoin,
 		Cluster: &b.cluster, Plugin: &b.plugin, Machine: &b.machine, Journal: &b.journal, Supervisor: &b.supervisor,
+		AllowReset: b.allowReset, PostReset: b.postReset,
 	}
 	go func() { ended <- a.Run(ctx) }()
 	b.stop = func() {

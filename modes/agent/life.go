@@ -45,6 +45,7 @@ func run(ctx context.Context, e errand) error {
 	machine := hostOf(e.config, e.version, end)
 	l := life{
 		errand:  e,
+		reached: connectedFile,
 		agent:   func() *Agent { return wire(e.config, machine, e.log) },
 		cluster: func() (ports.Cluster, error) { return clusterOf(e.config) },
 	}
@@ -58,6 +59,7 @@ func run(ctx context.Context, e errand) error {
 // life is all that an agent does from its start to its end. It may connect to its cluster many times.
 type life struct {
 	errand
+	reached string                        // the file that tells that the cluster was reached
 	agent   func() *Agent                 // one that has no cluster yet
 	member  *member                       // nil: the host's identity was given by hand
 	cluster func() (ports.Cluster, error) // of a host whose identity was given by hand
@@ -112,7 +114,7 @@ func (l life) live(ctx context.Context, anew bool) error {
 		return err
 	}
 	agent.Connected = func() {
-		if err := touch(connectedFile); err != nil {
+		if err := touch(l.reached); err != nil {
 			l.log.Debug("the health check will not know that the cluster was reached", "error", err)
 		}
 	}
