@@ -112,9 +112,9 @@ func (l *Launcher) properties(p ports.Program) []property {
 	set("Description", "Elemental runs the plugin "+strings.Replace(p.Name, "/", " for ", 1))
 	set("Type", "exec")
 	set("ExecStart", []command{{Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), p.File.Fd()), Args: literal(p.Args)}})
-	set("StandardInputFileDescriptor", dbus.UnixFD(p.Stdin.Fd()))   //nolint:gosec // A descriptor is a small number.
-	set("StandardOutputFileDescriptor", dbus.UnixFD(p.Stdout.Fd())) //nolint:gosec // A descriptor is a small number.
-	set("StandardErrorFileDescriptor", dbus.UnixFD(p.Stderr.Fd()))  //nolint:gosec // A descriptor is a small number.
+	set("StandardInputFileDescriptor", dbus.UnixFD(p.Stdin.Fd()))
+	set("StandardOutputFileDescriptor", dbus.UnixFD(p.Stdout.Fd()))
+	set("StandardErrorFileDescriptor", dbus.UnixFD(p.Stderr.Fd()))
 	set("WorkingDirectory", p.Dir)
 	set("Environment", p.Environment)
 	// What systemd would add by itself.
@@ -148,7 +148,7 @@ func literal(args []string) []string {
 
 // microseconds is a time as systemd takes it, which takes 0 for no limit.
 func microseconds(d time.Duration) uint64 {
-	return uint64(max(d, time.Millisecond) / time.Microsecond) //nolint:gosec // It is above 0.
+	return uint64(max(d, time.Millisecond) / time.Microsecond)
 }
 
 func (l *Launcher) follow(u *unit) {

@@ -129,7 +129,7 @@ func (s *serviceManager) running(ctx context.Context, pattern string) ([]string,
 // self is the service that this process belongs to; empty where it belongs to none.
 func (s *serviceManager) self(ctx context.Context) (string, error) {
 	var path dbus.ObjectPath
-	err := s.call(ctx, "GetUnitByPID", []any{&path}, uint32(os.Getpid())) //nolint:gosec // A process ID is never negative.
+	err := s.call(ctx, "GetUnitByPID", []any{&path}, uint32(os.Getpid()))
 	if named(err, noUnitFor) {
 		return "", nil
 	}
