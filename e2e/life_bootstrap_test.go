@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -78,8 +80,12 @@ func (n *nursery) bear(t *testing.T, registration string, settings map[string]an
 	c := &child{gate: g}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(machine.Report(t.Context()), machine.Journal(t.Context(), "cloud-init-local", "cloud-init", "cloud-config", "cloud-final", "bootstrap"))
-			t.Log(g.kubectl("get", "elementalhosts", "-o", "yaml"))
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			t.Log(machine.Report(ctx), machine.Journal(ctx, "cloud-init-local", "cloud-init", "cloud-config", "cloud-final", "bootstrap"))
+			if c.stage != nil {
+				t.Log(c.object(ctx))
+			}
 		}
 		machine.Remove()
 	})
@@ -151,7 +157,8 @@ runcmd:
 func bootstrapByCloudInit(t *testing.T, n *nursery) {
 	const secret = "canary-cloud-init-data"
 	c := n.bear(t, `{"config":{"cloudConfig":{"users":[{"name":"operator","lock_passwd":true}],"write_files":[{"path":"/var/lib/registered","content":"by the registration","permissions":"0640"}],"runcmd":["touch /var/lib/registration-ran"]}}}`, nil)
-	c.equal("the name of the system", c.inside("hostname; cat /etc/hostname"), c.name+"\n"+c.name)
+	c.gate.eventually("it bears its name", func() bool { return c.inside("hostname; cat /etc/hostname") == c.name+"\n"+c.name })
+	c.gate.eventually("it has the cloud config", func() bool { return c.inside("test ! -e /etc/cloud/cloud.cfg.d/90-elemental.cfg || echo yes") == "yes" })
 	c.equal("the registration's cloud config", c.inside("stat -c %a:%U /etc/cloud/cloud.cfg.d/90-elemental.cfg"), "600:root")
 	c.equal("cloud-init", c.inside("test -e /var/lib/registered || echo has not run"), "has not run")
 
@@ -243,8 +250,8 @@ func bootstrapByIgnition(t *testing.T, n *nursery) {
 	config := map[string]any{
 		"ignition": map[string]any{"version": "3.1.0"},
 		"storage": map[string]any{"files": []any{
-			map[string]any{"path": "/etc/kubelike.sh", "mode": 0o700, "contents": map[string]any{"source": "data:," + strings.ReplaceAll(
-				"#!/bin/sh%0Aset -e%0Amkdir -p /var/lib/kubelike%0Adate +%25s%25N >> /var/lib/kubelike/runs%0A"+sentinel+"%0A", " ", "%20")}},
+			map[string]any{"path": "/etc/kubelike.sh", "mode": 0o700, "contents": map[string]any{"source": "data:;base64," + base64.StdEncoding.EncodeToString([]byte(
+				"#!/bin/sh\nset -e\nmkdir -p /var/lib/kubelike\ndate +%s%N >> /var/lib/kubelike/runs\n"+sentinel+"\n"))}},
 			map[string]any{"path": "/etc/kubelike.yaml", "mode": 0o600, "contents": map[string]any{"source": "data:,token:%20" + secret}},
 		}},
 		"systemd": map[string]any{"units": []any{

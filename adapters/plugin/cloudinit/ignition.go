@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -150,8 +151,17 @@ func (p *Plugin) run(ctx context.Context, args []string, env ...string) error {
 		return ctx.Err()
 	case errors.As(err, &exit):
 		exit.Tail = ""
-		return failed("IgnitionFailed", "%v when it applied the bootstrap data: see %s on the host", exit, logFile)
+		return failed("IgnitionFailed", "%v when it applied the bootstrap data%s: see %s on the host", exit, wrongAt(said.String()), logFile)
 	default:
 		return failed("IgnitionFailed", "running %s: %v", name, err)
 	}
+}
+
+// wrongAt names the first field of a config with which Ignition finds fault, and nothing else that Ignition says.
+func wrongAt(said string) string {
+	found := regexp.MustCompile(`error at (\$(?:\.[A-Za-z0-9]{1,32}){1,10}),`).FindStringSubmatch(said)
+	if found == nil {
+		return ""
+	}
+	return " and found " + found[1] + " wrong"
 }

@@ -14,7 +14,7 @@ import (
 const applying = `#!/bin/sh
 [ "$container" = elemental ] && [ "$1" = --root ] || exit 3
 cp "$3" "$2/given"
-echo "line 1: s3cret is wrong"
+echo "CRITICAL : error at \$.storage.files.0.contents.source, line 1 col 75: s3cret is wrong"
 echo once more >> "$2/asked"
 mkdir -p "$2/etc" && echo written > "$2/etc/join.yaml"
 [ ! -e "$2/broken" ] || exit 1
@@ -48,7 +48,7 @@ func TestAppliesIgnition(t *testing.T) {
 	is.Equal(given.Storage.Files[0]["overwrite"], true)
 	is.Equal(given.Storage.Files[0]["mode"], float64(384))
 	is.Equal(given.Storage.Files[1]["overwrite"], nil)
-	is.Equal(s.read("preset"), "--root="+s.root+" preset -- echo@.service join.service off.service\n")
+	is.Equal(s.read("preset"), "--root="+s.root+" preset -- join.service echo@b.service echo@a.service off.service\n")
 	_, err := os.Stat(filepath.Join(s.root, "var/lib/elemental/bootstrap/config.ign"))
 	is.True(os.IsNotExist(err)) // the secret is not kept twice
 	s.private("var/lib/elemental/bootstrap", 0o700)
@@ -63,8 +63,8 @@ func TestIgnitionIsKilled(t *testing.T) {
 	s.write("broken", "", 0o644)
 	err := s.bootstrap("ignition", joinConfig)
 	s.fails(err, "IgnitionFailed")
-	is.True(strings.Contains(err.Error(), "ignition-apply exited with status 1 when it applied the bootstrap data: see /var/lib/elemental/bootstrap/ignition.log on the host"))
-	is.Equal(s.read("var/lib/elemental/bootstrap/ignition.log"), "line 1: s3cret is wrong\n")
+	is.True(strings.Contains(err.Error(), "ignition-apply exited with status 1 when it applied the bootstrap data and found $.storage.files.0.contents.source wrong: see /var/lib/elemental/bootstrap/ignition.log on the host"))
+	is.Equal(s.read("var/lib/elemental/bootstrap/ignition.log"), "CRITICAL : error at $.storage.files.0.contents.source, line 1 col 75: s3cret is wrong\n")
 	s.private("var/lib/elemental/bootstrap/ignition.log", 0o600)
 	s.private("var/lib/elemental/bootstrap/config.ign", 0o600)
 	is.NoErr(os.Remove(filepath.Join(s.root, "broken")))

@@ -87,21 +87,15 @@ func says(lists map[string][]json.RawMessage) bool {
 
 func (c ignitionConfig) files() []node { return c.known.Storage.Files }
 
-// units are those whose presets the config sets, without their instances.
+// units are those that the config enables or disables.
 func (c ignitionConfig) units() []string {
 	var names []string
 	for _, unit := range c.known.Systemd.Units {
-		if unit.Enabled == nil {
-			continue
+		if unit.Enabled != nil {
+			names = append(names, unit.Name)
 		}
-		name := unit.Name
-		if at, dot := strings.IndexByte(name, '@'), strings.LastIndexByte(name, '.'); at >= 0 && dot > at {
-			name = name[:at+1] + name[dot:]
-		}
-		names = append(names, name)
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return names
 }
 
 // overwriting is the config with each file that it writes allowed to be there already.
