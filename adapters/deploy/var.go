@@ -31,7 +31,7 @@ func (s *staging) seedVar(ctx context.Context) error {
 
 // fillVar gives a folder what an image has in its /var, /home and /root, as far as nothing is there by those names.
 func fillVar(ctx context.Context, image, to string) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
+	if err := makeShared(to, 0o755); err != nil {
 		return fmt.Errorf("making the shared /var: %w", err)
 	}
 	if err := fillFrom(ctx, image, "var", to); err != nil {
@@ -39,7 +39,7 @@ func fillVar(ctx context.Context, image, to string) error {
 	}
 	for _, shared := range sharedFolders {
 		at := filepath.Join(to, shared.below)
-		if err := os.Mkdir(at, shared.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := makeShared(at, shared.mode); err != nil {
 			return fmt.Errorf("making the shared /%s: %w", shared.shown, err)
 		}
 		if err := fillFrom(ctx, image, shared.shown, at); err != nil {
@@ -47,6 +47,19 @@ func fillVar(ctx context.Context, image, to string) error {
 		}
 	}
 	return nil
+}
+
+// makeShared makes a folder where none is. Its mode is not left to the mask of whoever runs this, which may keep others
+// out.
+func makeShared(at string, mode os.FileMode) error {
+	err := os.Mkdir(at, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(at, mode)
 }
 
 // fillFrom copies what a folder lacks of one of an image.

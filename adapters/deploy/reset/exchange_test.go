@@ -294,7 +294,7 @@ func TestThePlanOfAReset(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			disk := Disk{Root: "/e", EtcFresh: c.etc, VarFresh: c.var_, Record: Record{Deployment: anID, Keep: []string{"etc/elemental", "etcetera/x", "var/lib/agent"}}}
+			disk := Disk{Root: "/e", EtcFresh: c.etc, VarFresh: c.var_, Record: Record{Deployment: anID, Keep: []string{"etc/elemental", "etcetera/x", "etc/", "etc/.", "var/../etc", "/etc", "var/lib/agent"}}}
 			is.Equal(lines(Plan(disk)), c.plan)
 			is.Equal(lines(Undo(disk)), c.undo)
 		})

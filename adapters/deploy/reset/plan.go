@@ -74,7 +74,8 @@ func Plan(d Disk) []Step {
 			continue
 		}
 		for _, kept := range d.Record.Keep {
-			if path, below := strings.CutPrefix(kept, t.name+"/"); below {
+			// A record that someone wrote by hand must not make a whole tree of it, or lead out of one.
+			if path, below := strings.CutPrefix(kept, t.name+"/"); below && filepath.IsLocal(path) && filepath.Clean(path) != "." {
 				steps = append(steps, Step{Do: Keep, From: t.place, To: t.fresh, Path: path})
 			}
 		}

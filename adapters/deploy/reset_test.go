@@ -1,0 +1,456 @@
+package deploy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+	"golang.org/x/sys/unix"
+
+	"elemental/adapters/deploy"
+	"elemental/adapters/deploy/reset"
+	"elemental/core"
+	"elemental/ports"
+)
+
+// lived is a host that runs v2, with v1 to fall back to, and on which someone has lived.
+func lived(t *testing.T, change ...func(*deploy.Config)) *host {
+	t.Helper()
+	h := newHost(t, change...)
+	more := []item{
+		folder("home/"), folder("root/"), {name: "var/lib/seeded", content: "image"}, {name: "root/.profile", content: "image"},
+		{name: "etc/elemental/image.yaml", content: "image"},
+	}
+	h.install(h.put("v1", system(t, "1", more...)))
+	h.update(h.put("v2", system(t, "2", more...)))
+	h.write("var/lib/elemental/agent/identity/key", "me")
+	h.write("var/lib/elemental/agent/journal.json", "{}")
+	h.write("var/lib/mine/data", "mine")
+	h.write("var/home/me/letter", "Dear")
+	h.write("var/lib/seeded", "changed")
+	for name, text := range map[string]string{"elemental/agent.yaml": "agent", "hostname": "host-1\n", "ssh/ssh_host_key": "host key", "ssh/sshd_config": "mine", "passwd": "mine"} {
+		h.write(filepath.Join("deployments", h.next(), "etc", name), text)
+	}
+	return h
+}
+
+// write puts a file below the engine's root.
+func (h *host) write(name, text string) {
+	h.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(h.path(name)), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// resetRequest is what the agent asks with, in a boot.
+func resetRequest(boot, options string) ports.Request {
+	r := ports.Request{Boot: boot, Keep: []string{
+		"/etc/elemental", "/var/lib/elemental/agent/identity", "/var/lib/elemental/agent/journal.json", "/opt/elemental/kubeconfig",
+	}}
+	if options != "" {
+		r.Options = []byte(options)
+	}
+	return r
+}
+
+func (h *host) stageOf(boot string) (core.ResetStage, bool) {
+	h.t.Helper()
+	seen, err := h.Observe(h.t.Context(), ports.Request{Boot: boot})
+	if err != nil {
+		h.t.Fatalf("observing: %v", err)
+	}
+	if !seen.Installed || seen.Verdict != core.VerdictSatisfied {
+		h.t.Fatalf("the host is %+v", seen)
+	}
+	return seen.Reset, seen.NeedsRestart
+}
+
+func (h *host) expectStage(boot string, stage core.ResetStage, needsRestart bool) {
+	h.t.Helper()
+	if s, n := h.stageOf(boot); s != stage || n != needsRestart {
+		h.t.Fatalf("the reset is %q, needing a restart: %v; it should be %q, %v", s, n, stage, needsRestart)
+	}
+}
+
+// restart starts the host as its first process does.
+func (h *host) restart() {
+	h.t.Helper()
+	if _, err := reset.CarryOut(h.Root, h.boot()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) expectFresh(id string) {
+	h.t.Helper()
+	for name, want := range map[string]string{
+		"var/lib/elemental/agent/identity/key": "me", "var/lib/elemental/agent/journal.json": "{}", "var/lib/seeded": "image", "var/roothome/.profile": "image",
+		"var/lib/mine": "", "var/home/me": "",
+	} {
+		h.expectFile(h.path(name), want)
+	}
+	for name, want := range map[string]string{
+		"elemental/agent.yaml": "agent", "hostname": "host-1\n", "ssh/ssh_host_key": "host key", "ssh/sshd_config": "", "passwd": "", "same": "the same in all\n",
+	} {
+		h.expectFile(h.path("deployments", id, "etc", name), want)
+	}
+}
+
+// expectFile says that a file has a content; nothing: that there is none.
+func (h *host) expectFile(at, want string) {
+	h.t.Helper()
+	if want == "" {
+		if exists(h.t, at) {
+			h.t.Errorf("%s is still there", at)
+		}
+		return
+	}
+	if text, err := os.ReadFile(at); err != nil || string(text) != want {
+		h.t.Errorf("%s is %q, and should be %q: %v", at, text, want, err)
+	}
+}
+
+func TestAResetFromBeginningToEnd(t *testing.T) {
+	h := lived(t)
+	is := h.is
+	two := h.next()
+	h.mustStage(h.put("v3", system(t, "3")))
+	h.expectStage("a", core.ResetNone, false)
+	is.Equal(failureOf(t, h.Reset(t.Context(), resetRequest("a", ""), nil)).Reason, deploy.ReasonResetUntriggered)
+
+	mask := unix.Umask(0o077)
+	err := h.Do(t.Context(), core.VerbTriggerReset, resetRequest("a", ""), nil)
+	unix.Umask(mask)
+	is.NoErr(err)
+	h.expectStage("a", core.ResetUnderWay, true)
+	is.Equal(h.next(), two) // Nothing staged is booted instead.
+	h.expectFile(h.path("var/lib/mine/data"), "mine")
+	mask = unix.Umask(0o077)
+	err = h.Do(t.Context(), core.VerbTriggerReset, resetRequest("a", ""), nil) // Whoever was killed asks again.
+	unix.Umask(mask)
+	is.NoErr(err)
+	h.expectStage("a", core.ResetUnderWay, true)
+	is.Equal(failureOf(t, h.Reset(t.Context(), resetRequest("a", ""), nil)).Class, core.FailureRetryable)
+	is.Equal(failureOf(t, h.stage("fake://v3")).Reason, deploy.ReasonResetUnderWay)
+	is.Equal(failureOf(t, h.Rollback(t.Context())).Reason, deploy.ReasonResetUnderWay)
+
+	h.restart()
+	h.expectStage("b", core.ResetUnderWay, false)
+	h.expectFresh(two)
+	for name, mode := range map[string]os.FileMode{"var": 0o755, "var/home": 0o755, "var/roothome": 0o700, "var/lib": 0o755, "deployments/" + two + "/etc": 0o755} {
+		info, err := os.Stat(h.path(name))
+		is.NoErr(err)
+		is.Equal(info.Mode().Perm(), mode) // Whatever mask the plugin ran with.
+	}
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("b", ""), nil)) // It is carried out, and not begun anew.
+	h.expectStage("b", core.ResetUnderWay, false)
+
+	for range 2 {
+		is.NoErr(h.Do(t.Context(), core.VerbReset, resetRequest("b", ""), nil))
+		h.expectStage("b", core.ResetDone, false)
+		h.expectFresh(two)
+	}
+	deployments, err := os.ReadDir(h.path("deployments"))
+	is.NoErr(err)
+	is.Equal(len(deployments), 1)
+	is.True(!exists(t, h.path("staging")))
+	is.True(!exists(t, h.path("reset/var")))
+	is.True(!exists(t, h.path("reset/etc")))
+	h.restart() // What is done is not done again.
+	h.expectStage("c", core.ResetDone, false)
+	h.update("fake://v3")
+	h.expectStage("d", core.ResetDone, false)
+
+	is.NoErr(h.Do(t.Context(), core.VerbBootstrap, ports.Request{}, nil))
+	h.expectStage("d", core.ResetNone, false)
+	is.NoErr(h.Do(t.Context(), core.VerbBootstrap, ports.Request{}, nil))
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("d", ""), nil))
+	h.expectStage("d", core.ResetUnderWay, true)
+	is.Equal(failureOf(t, h.Bootstrap(t.Context())).Reason, deploy.ReasonResetUnderWay)
+	h.restart()
+	is.NoErr(h.Reset(t.Context(), resetRequest("e", ""), nil))
+	h.expectStage("e", core.ResetDone, false)
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("e", ""), nil)) // A second life ends without a bootstrapping.
+	h.expectStage("e", core.ResetUnderWay, true)
+}
+
+func TestWhatAResetKeeps(t *testing.T) {
+	h := lived(t, func(c *deploy.Config) { c.ResetKeeps = []string{"/etc/pass*", "/home/*"} })
+	is := h.is
+	two := h.next()
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", `{"keep":["/var/lib/mine","/root"]}`), nil))
+	h.write("var/roothome/later", "until the restart")
+	h.restart()
+	for name, want := range map[string]string{
+		"var/lib/mine/data": "mine", "var/home/me/letter": "Dear", "var/roothome/later": "until the restart", "var/lib/seeded": "image",
+		"deployments/" + two + "/etc/passwd": "mine", "deployments/" + two + "/etc/hostname": "image-2\n", "deployments/" + two + "/etc/elemental/image.yaml": "image",
+	} {
+		h.expectFile(h.path(name), want)
+	}
+}
+
+func TestResetsThatAreRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		request ports.Request
+		class   core.FailureClass
+		path    string
+	}{
+		"an option that is not known":    {resetRequest("a", `{"kep":[]}`), core.FailureInvalid, "kep"},
+		"options that are a list":        {resetRequest("a", `[]`), core.FailureInvalid, ""},
+		"a keep that is a text":          {resetRequest("a", `{"keep":"/var/lib/x"}`), core.FailureInvalid, "keep"},
+		"a keep that climbs":             {resetRequest("a", `{"keep":["/var/lib/x","/var/../usr"]}`), core.FailureInvalid, "keep[1]"},
+		"a keep that is not whole":       {resetRequest("a", `{"keep":["var/lib"]}`), core.FailureInvalid, "keep[0]"},
+		"a keep that is never reset":     {resetRequest("a", `{"keep":["/usr/lib"]}`), core.FailureInvalid, "keep[0]"},
+		"a keep of all":                  {resetRequest("a", `{"keep":["/var/"]}`), core.FailureInvalid, "keep[0]"},
+		"an agent's keep that climbs":    {ports.Request{Keep: []string{"/etc/../x"}}, core.FailureInvalid, "keep[0]"},
+		"an agent's keep of all":         {ports.Request{Keep: []string{"/etc"}}, core.FailureInvalid, "keep[0]"},
+		"more keeps than anyone can say": {ports.Request{Keep: slices.Repeat([]string{"/etc/x"}, 257)}, core.FailureInvalid, "keep"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			h := newHost(t)
+			h.install(h.put("v1", system(t, "1")))
+			failure := failureOf(t, h.TriggerReset(t.Context(), c.request, nil))
+			is.Equal(failure.Class, c.class)
+			is.Equal(failure.Path, c.path)
+			h.expectStage("a", core.ResetNone, false)
+		})
+	}
+	_, err := deploy.New(deploy.Config{
+		Root: t.TempDir(), Boot: t.TempDir(), Architecture: "amd64", Images: newHost(t).Images, Loader: newHost(t).Loader, ResetKeeps: []string{"/usr/[a-"},
+	})
+	is.New(t).True(err != nil && strings.Contains(err.Error(), "what a reset keeps"))
+}
+
+func TestATrialIsNotReset(t *testing.T) {
+	h := newHost(t)
+	h.install(h.put("v1", system(t, "1")))
+	h.mustStage(h.put("v2", system(t, "2")))
+	h.boot()
+	failure := failureOf(t, h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	h.is.Equal(failure.Class, core.FailureRetryable)
+	h.is.Equal(failure.Reason, deploy.ReasonOnTrial)
+	h.confirm("fake://v2")
+	h.is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+}
+
+func TestWhatWasChosenInsteadIsNotBooted(t *testing.T) {
+	h := lived(t)
+	two := h.next()
+	h.is.NoErr(h.Rollback(t.Context()))
+	h.is.True(h.next() != two)
+	h.is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	h.is.Equal(h.next(), two) // It is this system that is reset.
+}
+
+func TestAResetOfAnotherDeploymentIsNone(t *testing.T) {
+	h := lived(t)
+	is := h.is
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	entries, err := h.loader.Entries(t.Context())
+	is.NoErr(err)
+	previous := entries[1]
+	previous.Order = 1 << 40 // Someone chose it in the boot menu.
+	is.NoErr(h.loader.Add(t.Context(), previous))
+	h.restart()
+	h.expectStage("b", core.ResetNone, false)
+	h.expectFile(h.path("var/lib/mine/data"), "mine")
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("b", ""), nil)) // It is triggered anew.
+	h.expectStage("b", core.ResetUnderWay, true)
+	h.restart()
+	is.NoErr(h.Reset(t.Context(), resetRequest("c", ""), nil))
+	h.expectStage("c", core.ResetDone, false)
+}
+
+func TestAResetThatWasNotCarriedOutSaysWhy(t *testing.T) {
+	h := lived(t)
+	is := h.is
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	h.boot() // By a first process that knows nothing of resets.
+	h.expectStage("b", core.ResetUnderWay, false)
+	failure := failureOf(t, h.Reset(t.Context(), resetRequest("b", ""), nil))
+	is.Equal(failure.Class, core.FailureFailed)
+	is.Equal(failure.Reason, deploy.ReasonResetNotDone)
+	is.True(strings.Contains(failure.Message, "it is older than the image plugin"))
+	h.write("reset/failure", "the disk says no\n")
+	is.True(strings.Contains(failureOf(t, h.Reset(t.Context(), resetRequest("b", ""), nil)).Message, "the disk says no"))
+	status, err := h.Status(t.Context())
+	is.NoErr(err)
+	is.Equal(status.Reset.Stage, core.ResetUnderWay)
+	h.restart() // The next one can.
+	is.NoErr(h.Reset(t.Context(), resetRequest("c", ""), nil))
+	h.expectStage("c", core.ResetDone, false)
+}
+
+func TestAResetThatLostItsTreesIsNone(t *testing.T) {
+	for _, gone := range []string{"reset/var", "reset/etc", "reset/reset.json", "reset"} {
+		h := lived(t)
+		h.is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+		h.is.NoErr(os.RemoveAll(h.path(gone)))
+		h.expectStage("a", core.ResetNone, false)
+		h.is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+		h.expectStage("a", core.ResetUnderWay, true)
+	}
+}
+
+func TestTheRecoverySystemGetsTheFreshEtc(t *testing.T) {
+	h := newHost(t)
+	is := h.is
+	h.install(h.put("v1", system(t, "1")))
+	document := []byte(`{"osVersion":{"imageUri":"fake://v1","upgradeRecovery":true}}`)
+	is.NoErr(h.Stage(t.Context(), ports.Request{OSVersion: document}, nil))
+	one := h.next()
+	h.update(h.put("v2", system(t, "2")))
+	status, err := h.Status(t.Context())
+	is.NoErr(err)
+	if !slices.ContainsFunc(status.Deployments, func(d deploy.DeploymentStatus) bool { return d.ID == one && d.Recovery }) {
+		record := strings.Replace(h.read(one, "deployment.json"), `"id"`, `"recovery": true, "id"`, 1)
+		h.write("deployments/"+one+"/deployment.json", record)
+	}
+	h.write("deployments/"+one+"/etc/secret", "old")
+	h.write("deployments/"+h.next()+"/etc/elemental/agent.yaml", "agent")
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	h.restart()
+	is.NoErr(h.Reset(t.Context(), resetRequest("b", ""), nil))
+	h.expectFile(h.path("deployments", one, "etc/secret"), "")
+	h.expectFile(h.path("deployments", one, "etc/elemental/agent.yaml"), "agent")
+	entries, err := h.loader.Entries(t.Context())
+	is.NoErr(err)
+	is.Equal(len(entries), 2)
+	is.Equal(entries[1].Deployment, one)
+}
+
+func TestADiskWithoutRoomIsNotReset(t *testing.T) {
+	t.Run("as is known before", func(t *testing.T) {
+		h := lived(t)
+		h.mustStage(h.put("v3", system(t, "3")))
+		before := snapshot(t, h.Root)
+		next := h.next()
+		h.free = 1 << 20
+		failure := failureOf(t, h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+		h.is.Equal(failure.Reason, deploy.ReasonDiskFull)
+		h.is.True(strings.Contains(failure.Message, "preparing the reset needs"))
+		h.is.Equal(snapshot(t, h.Root), before)
+		h.is.Equal(h.next(), next) // What is staged stays so.
+	})
+	t.Run("as is found out", func(t *testing.T) {
+		at, _ := smallDisk(t, 160)
+		h := newHost(t, func(c *deploy.Config) { c.Root = filepath.Join(at, "elemental") })
+		h.install(h.put("v1", system(t, "1", item{name: "var/lib/large", content: noise(12 << 20)})))
+		var state unix.Statfs_t
+		h.is.NoErr(unix.Statfs(at, &state))
+		filler := int(state.Bavail)*int(state.Bsize) - 8<<20 // What is left is less than the fresh /var takes.
+		h.is.NoErr(os.WriteFile(filepath.Join(at, "filler"), make([]byte, filler), 0o600))
+		before := snapshot(t, h.Root)
+		failure := failureOf(t, h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+		h.is.Equal(failure.Reason, deploy.ReasonDiskFull)
+		h.is.Equal(snapshot(t, h.Root), before)
+		h.expectStage("a", core.ResetNone, false)
+		h.is.NoErr(os.Remove(filepath.Join(at, "filler")))
+		h.is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	})
+}
+
+// TestAPowerCutWhileAHostIsReset looks at the disk as a power cut leaves it at each step of all three parts of a reset: the
+// next boot finds the old system or the fresh one, whole, and the reset comes to its end.
+func TestAPowerCutWhileAHostIsReset(t *testing.T) {
+	is := is.New(t)
+	at, file := smallDisk(t, 32)
+	h, f := crashHost(t, at)
+	v1 := h.put("v1", system(t, "1"))
+	is.NoErr(h.Install(t.Context(), request(v1), nil))
+	one := f.Boot(t)
+	h.mustStage(h.put("v2", system(t, "2")))
+	two := f.Boot(t)
+	is.NoErr(h.Confirm(t.Context(), request("fake://v2")))
+	h.write("var/lib/elemental/agent/identity/key", "me")
+	h.write("var/lib/mine/data", "mine")
+	h.write("deployments/"+two+"/etc/secret", "mine")
+	is.NoErr(h.Unstage(t.Context()))
+	h.mustStage(h.put("v3", system(t, "3")))
+	var cuts []string
+	cut := func(name string) {
+		to := filepath.Join(filepath.Dir(file), fmt.Sprintf("%02d-%s", len(cuts), name))
+		is.NoErr(exec.Command("cp", "--sparse=always", file, to).Run())
+		cuts = append(cuts, to)
+	}
+	steps := func(p ports.Progress) { cut(p.Step) }
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), steps))
+	cut("triggered")
+	f.Boot(t)
+	_, err := reset.CarryOut(h.Root, two)
+	is.NoErr(err)
+	cut("carried-out")
+	is.NoErr(h.Reset(t.Context(), resetRequest("b", ""), steps))
+	cut("done")
+
+	for n, copied := range cuts {
+		t.Run(filepath.Base(copied), func(t *testing.T) {
+			is := is.New(t)
+			after, g := crashHost(t, mountDisk(t, copied))
+			is.True(g.next(t) != one)
+			booted := g.Boot(t)
+			_, err := reset.CarryOut(after.Root, booted)
+			is.NoErr(err)
+			old := exists(t, after.path("var/lib/mine/data"))
+			if booted == two {
+				is.Equal(old, exists(t, after.path("deployments", two, "etc/secret"))) // Never half.
+			}
+			after.expectFile(after.path("var/lib/elemental/agent/identity/key"), "me")
+			if booted != two { // What is staged is booted only where nothing was triggered.
+				is.True(n < 2)
+				return
+			}
+			seen, err := after.Observe(t.Context(), ports.Request{Boot: "after"})
+			is.NoErr(err)
+			if seen.Reset == core.ResetNone {
+				is.True(n < 3)
+				is.NoErr(after.TriggerReset(t.Context(), resetRequest("after", ""), nil))
+				_, err = reset.CarryOut(after.Root, g.Boot(t))
+				is.NoErr(err)
+			}
+			is.NoErr(after.Reset(t.Context(), resetRequest("end", ""), nil))
+			after.expectFile(after.path("var/lib/mine"), "")
+			after.expectFile(after.path("deployments", two, "etc/secret"), "")
+			after.expectFile(after.path("var/lib/elemental/agent/identity/key"), "me")
+			is.True(!exists(t, after.path("deployments", one)))
+		})
+	}
+}
+
+// TestAResetCutShortAtAnyStepIsGoneOnWith cancels each verb at each of its steps.
+func TestAResetCutShortAtAnyStepIsGoneOnWith(t *testing.T) {
+	for _, step := range []string{deploy.StepPrepare, deploy.StepPublish, deploy.StepRemove, deploy.StepCollect} {
+		t.Run(step, func(t *testing.T) {
+			h := lived(t)
+			two := h.next()
+			ctx, cancel := context.WithCancel(t.Context())
+			short := func(p ports.Progress) {
+				if p.Step == step {
+					cancel()
+				}
+			}
+			if err := h.TriggerReset(ctx, resetRequest("a", ""), short); err != nil {
+				h.is.True(errors.Is(err, context.Canceled))
+				h.expectFile(h.path("var/lib/mine/data"), "mine")
+				h.is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+			}
+			h.restart()
+			if err := h.Reset(ctx, resetRequest("b", ""), short); err != nil {
+				h.is.True(errors.Is(err, context.Canceled))
+				h.is.NoErr(h.Reset(t.Context(), resetRequest("b", ""), nil))
+			}
+			h.expectStage("b", core.ResetDone, false)
+			h.expectFresh(two)
+		})
+	}
+}
