@@ -163,6 +163,10 @@ func TestCommands(t *testing.T) {
 	// By hand too, what is asked is held against the schema before anything is looked at.
 	_, err = run("upgrade", "--config", config, "")
 	is.Equal(err.Error(), "osVersion.imageUri: it must not be empty")
+	_, err = run("reset", "--config", config)
+	is.True(err != nil && strings.Contains(err.Error(), "add --yes"))
+	_, err = run("reset", "--config", config, "--yes")
+	is.True(err != nil && strings.Contains(err.Error(), "not started from a deployment"))
 	// A broken configuration must not restart a host that is not on trial.
 	is.NoErr(os.WriteFile(config, []byte("root: ["), 0o600))
 	_, err = run("status", "--config", config)
