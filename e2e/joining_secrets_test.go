@@ -9,8 +9,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"elemental/e2e/hosts"
 	"elemental/e2e/lab"
@@ -19,8 +24,9 @@ import (
 // TestJoiningSecrets sees that no secret of joining is told: not by the controller or an agent that logs all that it
 // does, not by an object other than the one that it is kept in, and not by how a process was started.
 func TestJoiningSecrets(t *testing.T) {
+	allowCores(t)
 	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
-	log := s.debugController(t)
+	controller, log := s.debugController(t)
 	g := s.newGate(t, `{"config":{"cloudConfig":{"users":[{"passwd":"canary-cloud-config"}]},"elemental":{"install":{"password":"canary-install"},"reset":{"password":"canary-reset"}}}}`)
 	g.kubectl("create", "secret", "generic", "elemental-bootstrap-any", "--from-literal=value=canary-bootstrap")
 	lasting := g.lasting("drawer")
@@ -29,7 +35,7 @@ func TestJoiningSecrets(t *testing.T) {
 	found := &canaries{T: t, all: map[string]canary{}}
 	found.add("the bundle's token", medium.Registration["token"], "secrets/elemental-reg-field")
 	found.add("the token without an end", lasting, "secrets/elemental-reg-drawer", "secrets/elemental-reg-drawer-token")
-	found.add("the cloud config", "canary-cloud-config", "elementalregistrations/field")
+	found.add("the cloud config", "canary-cloud-config", "elementalregistrations/field", "plugins/dummy/cloud-config.json")
 	found.add("the installation", "canary-install", "elementalregistrations/field")
 	found.add("the reset", "canary-reset", "elementalregistrations/field")
 	found.add("bootstrap data", "canary-bootstrap", "secrets/elemental-bootstrap-any")
@@ -69,24 +75,71 @@ func TestJoiningSecrets(t *testing.T) {
 	}
 	found.objects(g)
 	found.kept()
+	agent, words := g.another(first)
+	found.abort("an agent", agent, words)
+	found.abort("the controller", controller, log)
+}
+
+// allowCores lets what this test starts leave core files, if it lets itself, and end so that it would.
+func allowCores(t *testing.T) {
+	t.Helper()
+	t.Setenv("GOTRACEBACK", "crash")
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &before); err != nil {
+		t.Fatal(err)
+	}
+	most := unix.Rlimit{Cur: before.Max, Max: before.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &most); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_CORE, &before); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// another starts one more agent, with the registration of a host and a work dir of its own, and returns it with its log
+// once it waits to be let in.
+func (g *gate) another(like *hosts.Process) (*lab.Program, string) {
+	g.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(like.WorkDir()), "agent.yaml"))
+	if err != nil {
+		g.Fatal(err)
+	}
+	folder := g.TempDir()
+	config, log := filepath.Join(folder, "agent.yaml"), filepath.Join(folder, "agent.log")
+	if err := os.WriteFile(config, []byte(strings.ReplaceAll(string(text), like.WorkDir(), filepath.Join(folder, "work"))), 0o600); err != nil {
+		g.Fatal(err)
+	}
+	agent, err := lab.StartProgram(log, g.Binary, "agent", "--config", config)
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.Cleanup(agent.Kill)
+	g.eventually("it waits", func() bool {
+		said, err := os.ReadFile(log)
+		return err == nil && strings.Contains(string(said), "NotOnAllowList")
+	})
+	return agent, log
 }
 
 // debugController starts the controller again, so that it logs all that it does, and returns where.
-func (s *setting) debugController(t *testing.T) string {
+func (s *setting) debugController(t *testing.T) (controller *lab.Program, log string) {
 	t.Helper()
 	s.Controller().Kill()
 	kubeconfig, err := s.Cluster.KubeconfigForServiceAccount(t.Context(), "elemental-system", "elemental-controller-manager")
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := filepath.Join(t.TempDir(), "controller.log")
-	controller, err := lab.StartProgram(log, s.Binary, "controller", "--kubeconfig="+kubeconfig, "--debug",
+	log = filepath.Join(t.TempDir(), "controller.log")
+	controller, err = lab.StartProgram(log, s.Binary, "controller", "--kubeconfig="+kubeconfig, "--debug",
 		"--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(controller.Kill)
-	return log
+	return controller, log
 }
 
 // lasting makes a registration whose token has no end, revokes that, and returns the token that the bundle then holds.
@@ -225,8 +278,18 @@ func (c *canaries) folder(path string) {
 			return nil
 		}
 		text, err := os.ReadFile(file)
-		c.look(file, string(text))
-		return err
+		if err != nil {
+			return err
+		}
+		where := file
+		if strings.HasSuffix(file, "/plugins/dummy/cloud-config.json") { // That it is told this is what a plugin is for.
+			where = "plugins/dummy/cloud-config.json"
+			if info, err := entry.Info(); err != nil || info.Mode().Perm() != 0o600 {
+				c.Errorf("%s may be read by others (%v)", file, err)
+			}
+		}
+		c.look(where, string(text))
+		return nil
 	})
 	if err != nil {
 		c.Fatal(err)
@@ -250,13 +313,49 @@ func (c *canaries) processes(binary string, least int) {
 		if err != nil {
 			continue
 		}
+		limits, err := os.ReadFile(filepath.Join(filepath.Dir(path), "limits"))
+		if err != nil {
+			continue
+		}
 		searched++
+		if !noCores.Match(limits) {
+			c.Errorf("%s may leave a core file:\n%s", strings.ReplaceAll(string(line), "\x00", " "), limits)
+		}
 		c.look("the arguments of a process", string(line))
 		c.look("the environment of a process", string(environ))
 	}
 	if searched < least {
 		c.Errorf("only %d processes were found, and there are %d", searched, least)
 	}
+}
+
+// noCores is the line of /proc/PID/limits of a process that leaves no core file.
+var noCores = regexp.MustCompile(`(?m)^Max core file size +0 +0 `)
+
+// abort ends a program as a fault of its own would, and sees that its memory does not outlive it: what a program needs
+// is in there, and so there must be no core file.
+func (c *canaries) abort(what string, program *lab.Program, log string) {
+	c.Helper()
+	if err := program.Ended(); err != nil {
+		c.Fatalf("%s ended before: %v", what, err)
+	}
+	program.Signal(syscall.SIGABRT)
+	end := ""
+	for deadline := time.Now().Add(20 * time.Second); end == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err := program.Ended(); err != nil {
+			end, _, _ = strings.Cut(err.Error(), "\n")
+		}
+	}
+	if end != "signal: aborted" { // With a core file the kernel says "(core dumped)", wherever it has sent it.
+		c.Errorf("%s ended with %q", what, end)
+	}
+	for _, pattern := range []string{"core", "core.*", "*.core"} {
+		cores, err := filepath.Glob(pattern) // It was started in this folder.
+		if err != nil || len(cores) > 0 {
+			c.Errorf("%s left %v (%v)", what, cores, err)
+		}
+	}
+	c.file("the last words of "+what, log)
 }
 
 // objects searches everything that the API server keeps.

@@ -15,6 +15,7 @@ import (
 	"elemental/modes/agent"
 	operator "elemental/modes/cli"
 	"elemental/modes/controller"
+	"elemental/modes/coredump"
 	pid1 "elemental/modes/init"
 	hostos "elemental/modes/os"
 	"elemental/modes/plugin"
@@ -27,10 +28,16 @@ func Commands(version string) []*cli.Command {
 	operators, general := operator.Commands(version)
 	return slices.Concat(
 		in("For operators", operators...),
-		in("In the management cluster", controller.Command(version)),
-		in("On a host", agent.Command(version), hostos.Command(), plugin.Command(), pid1.Command()),
+		in("In the management cluster", private(controller.Command(version))),
+		in("On a host", private(agent.Command(version)), hostos.Command(), private(plugin.Command()), pid1.Command()),
 		in("General", general...),
 	)
+}
+
+// private is a command that holds secrets in its memory, and so leaves no core file.
+func private(c *cli.Command) *cli.Command {
+	c.Before = func(*cli.Context) error { return coredump.Forbid() }
+	return c
 }
 
 // in puts commands under a heading.

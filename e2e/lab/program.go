@@ -61,6 +61,9 @@ func (p *Program) Kill() {
 	<-p.done
 }
 
+// Signal sends the program a signal. It may have ended already.
+func (p *Program) Signal(signal os.Signal) { _ = p.cmd.Process.Signal(signal) }
+
 // Tail is the end of what it said.
 func (p *Program) Tail() string {
 	const most = 20
