@@ -93,12 +93,14 @@ func (n *nursery) bear(t *testing.T, registration string, settings map[string]an
 	return c
 }
 
-// hand gives the host its bootstrap data, as the controller does, and asks for more at the same time.
+// joinData is the Secret of a story's bootstrap data. The controller copies it to where the host may read it.
+const joinData = "join-data"
+
+// hand gives the host its bootstrap data, and asks for more at the same time.
 func (c *child) hand(format, data, more string) {
 	c.Helper()
-	secret := "elemental-bootstrap-" + c.name
 	object, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": secret, "namespace": c.namespace},
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": joinData, "namespace": c.namespace},
 		"stringData": map[string]string{"format": format, "value": data},
 	})
 	if err == nil {
@@ -107,8 +109,22 @@ func (c *child) hand(format, data, more string) {
 	if err != nil {
 		c.Fatal(err)
 	}
+	if c.mustKubectl("get", "elementalhost", c.name, "-o", "jsonpath={.spec.bootstrapSecret.name}") != "" {
+		copied := base64.StdEncoding.EncodeToString([]byte(data))
+		c.gate.eventually("the copy for the host is the new one", func() bool {
+			return c.mustKubectl("get", "secret", "elemental-bootstrap-"+c.name, "-o", "jsonpath={.data.value}") == copied
+		})
+		c.renew()
+		return
+	}
 	c.mustKubectl("patch", "elementalhost", c.name, "--type=merge", "-p",
-		fmt.Sprintf(`{"spec":{"bootstrapSecret":{"apiVersion":"v1","kind":"Secret","namespace":%q,"name":%q}%s}}`, c.namespace, secret, more))
+		fmt.Sprintf(`{"spec":{"bootstrapSecret":{"apiVersion":"v1","kind":"Secret","name":%q}%s}}`, joinData, more))
+}
+
+// renew lets the host try at once what it has failed at.
+func (c *child) renew() {
+	c.Helper()
+	c.mustKubectl("annotate", "elementalhost", c.name, "--overwrite", fmt.Sprintf("elementalhost.infrastructure.cluster.x-k8s.io/retry=%d", time.Now().UnixNano()))
 }
 
 // inside is what a command says inside the host.
@@ -156,7 +172,7 @@ runcmd:
 
 func bootstrapByCloudInit(t *testing.T, n *nursery) {
 	const secret = "canary-cloud-init-data"
-	c := n.bear(t, `{"config":{"cloudConfig":{"users":[{"name":"operator","lock_passwd":true}],"write_files":[{"path":"/var/lib/registered","content":"by the registration","permissions":"0640"}],"runcmd":["touch /var/lib/registration-ran"]}}}`, nil)
+	c := n.bear(t, `{"config":{"cloudConfig":{"users":[{"name":"attendant","lock_passwd":true}],"write_files":[{"path":"/var/lib/registered","content":"by the registration","permissions":"0640"}],"runcmd":["touch /var/lib/registration-ran"]}}}`, nil)
 	c.gate.eventually("it bears its name", func() bool { return c.inside("hostname; cat /etc/hostname") == c.name+"\n"+c.name })
 	c.gate.eventually("it has the cloud config", func() bool { return c.inside("test ! -e /etc/cloud/cloud.cfg.d/90-elemental.cfg || echo yes") == "yes" })
 	c.equal("the registration's cloud config", c.inside("stat -c %a:%U /etc/cloud/cloud.cfg.d/90-elemental.cfg"), "600:root")
@@ -172,7 +188,7 @@ func bootstrapByCloudInit(t *testing.T, n *nursery) {
 	c.equal("its system", c.runs(), "second")
 	c.equal("its name when it joined", c.inside("cat /var/lib/kubelike/hostname"), c.name)
 	c.equal("what only the bootstrap data says", c.inside("cat /var/lib/kubelike/join.yaml"), "token: "+secret+"\nnodeName: '"+c.name+"'")
-	c.equal("what only the registration says", c.inside("cat /var/lib/registered; test -e /var/lib/registration-ran && id -un operator"), "by the registrationoperator")
+	c.equal("what only the registration says", c.inside("cat /var/lib/registered; test -e /var/lib/registration-ran && id -un attendant"), "by the registrationattendant")
 	c.equal("the seed", c.inside("cd /var/lib/cloud/seed && stat -c %a:%U nocloud nocloud/user-data /etc/cloud/cloud.cfg.d/90-elemental.cfg"), "700:root\n600:root\n600:root")
 	look()
 	c.keeps(secret)
@@ -194,7 +210,10 @@ func bootstrapByCloudInit(t *testing.T, n *nursery) {
 func (c *child) keeps(secret string) {
 	c.Helper()
 	found := &canaries{T: c.T, all: map[string]canary{}}
-	found.add("bootstrap data", secret, "secrets/elemental-bootstrap-"+c.name)
+	found.add("bootstrap data", secret, "secrets/"+joinData)
+	c.gate.eventually("what the host could read is gone", func() bool {
+		return !strings.Contains(strings.Join(c.gate.names("secrets"), " "), "elemental-bootstrap-")
+	})
 	found.objects(c.gate)
 	journal := c.machine.Journal(c.Context())
 	if !strings.Contains(journal, "verb=bootstrap") {
@@ -292,7 +311,10 @@ func bootstrapInVain(t *testing.T, n *nursery) {
 	c.hand("cloud-config", "#cloud-config\nruncmd: [[\"false\"]]\n", "")
 	says("bootstrapping has not succeeded 45s after its data was applied: see the log of cloud-init")
 	c.equal("the number of its boots", len(c.machine.Boots()), 2)
-	c.inside(sentinel) // Somebody has mended it by hand.
+
+	// It is bootstrapped anew when someone has cleared away what was done in vain.
+	c.inside("cloud-init clean --seed")
+	c.hand("cloud-config", kubeadmLike("canary-in-vain"), "")
 	c.awaitNode()
-	c.equal("the number of its boots", len(c.machine.Boots()), 2)
+	c.equal("the number of its boots", len(c.machine.Boots()), 3)
 }
