@@ -151,14 +151,31 @@ func (b *bench) tellWork(i *idler) error {
 	return nil
 }
 
+// asked is a request that the API server logged.
+type asked struct {
+	at   time.Time // it came
+	kind string    // verb and resource
+}
+
 // requests counts a user's requests that began in this time, by verb and resource.
 func (b *bench) requests(user string, from, to time.Time) (map[string]int, error) {
+	all, err := b.logged(user, from, to)
+	kinds := map[string]int{}
+	for _, request := range all {
+		kinds[request.kind]++
+	}
+	return kinds, err
+}
+
+// logged returns a user's requests that began in this time.
+func (b *bench) logged(user string, from, to time.Time) ([]asked, error) {
 	file, err := os.Open(b.audit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the audit log: %w", err)
 	}
 	defer file.Close()
-	kinds, counted, ever := map[string]int{}, map[string]bool{}, false
+	var all []asked
+	counted, ever := map[string]bool{}, false
 	lines := bufio.NewScanner(file)
 	for lines.Buffer(nil, 1<<20); lines.Scan(); {
 		var event struct {
@@ -180,12 +197,12 @@ func (b *bench) requests(user string, from, to time.Time) (map[string]int, error
 			continue
 		}
 		counted[event.AuditID] = true
-		kinds[strings.TrimSuffix(event.Verb+" "+event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")]++
+		all = append(all, asked{at, strings.TrimSuffix(event.Verb+" "+event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")})
 	}
 	if !ever && lines.Err() == nil {
 		return nil, fmt.Errorf("reading the audit log: it has no request of %s, not even its first", user)
 	}
-	return kinds, lines.Err()
+	return all, lines.Err()
 }
 
 // until waits for a moment.

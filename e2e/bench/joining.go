@@ -29,8 +29,9 @@ const (
 
 // joiner is an agent that joined by itself, and has nothing to do.
 type joiner struct {
-	user  string
-	ready time.Time
+	process *hosts.Process
+	user    string
+	ready   time.Time
 }
 
 // takeJoining lets hosts join: agents one after the other, and many hosts at once.
@@ -81,9 +82,11 @@ func (b *bench) joinAlone(ctx context.Context, bundle enrollment.Bundle) error {
 	var took []time.Duration
 	var began, ended time.Time
 	var last string
+	var process *hosts.Process
 	for range joiningAlone {
 		began = time.Now()
-		process, err := hosts.StartProcess(b.Binary, hosts.Config{
+		var err error
+		process, err = hosts.StartProcess(b.Binary, hosts.Config{
 			Host: "medium", Namespace: joiningNamespace, Hostname: map[string]any{"prefix": "edge-"},
 			Registration: map[string]string{
 				"server": bundle.Server, "certificateAuthority": string(bundle.CA), "namespace": bundle.Namespace, "name": bundle.Registration, "token": bundle.Token,
@@ -119,7 +122,7 @@ func (b *bench) joinAlone(ctx context.Context, bundle enrollment.Bundle) error {
 		}
 	}
 	b.figure("join_requests", float64(total), "by the API server's audit log of both accounts of the last of these, until it was ready: %s", strings.Join(words, ", "))
-	b.joined = &joiner{user: user + "elemental-host-" + last, ready: ended}
+	b.joined = &joiner{process: process, user: user + "elemental-host-" + last, ready: ended}
 	return nil
 }
 
@@ -161,31 +164,5 @@ func (b *bench) joinTogether(ctx context.Context, bundle enrollment.Bundle) erro
 	}
 	b.figure("join_200_s", ended.Sub(began).Seconds(), "until the last of %d hosts that come at once has its credentials on its disk, each a real enrollment in one process; p50 %s s, p99 %s s; %s requests a host",
 		joiningTogether, number(median(took).Seconds()), number(percentile(took, 99).Seconds()), number(float64(total)/joiningTogether))
-	return nil
-}
-
-// endJoining tells what an agent that joined asked of the API server, since it had settled.
-func (b *bench) endJoining(ctx context.Context) error {
-	if b.joined == nil {
-		return errors.New("no agent has joined")
-	}
-	from := b.joined.ready.Add(settled)
-	b.now("waits until the agent that joined was idle for %s", b.idleFor)
-	if err := until(ctx, from.Add(b.idleFor)); err != nil {
-		return err
-	}
-	to := time.Now()
-	kinds, err := b.requests(b.joined.user, from, to)
-	if err != nil {
-		return err
-	}
-	total, words := 0, []string{}
-	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		total += kinds[kind]
-		words = append(words, fmt.Sprintf("%d %s", kinds[kind], kind))
-	}
-	b.figure("joined_requests_per_hour", float64(total)/to.Sub(from).Hours(),
-		"by the API server's audit log of the user of an agent that joined, %s from a minute after it was ready: %s; its token, of a day, is renewed every 14 to 19 hours",
-		to.Sub(from).Round(time.Second), strings.Join(words, ", "))
 	return nil
 }
