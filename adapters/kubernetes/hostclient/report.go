@@ -130,6 +130,10 @@ func osVersion(s ports.OSVersionStatus) *v1beta1.OSVersionStatus {
 			status.Progress.Percent = &percent
 		}
 	}
+	// An empty object, where there was more before, would be taken for null by server-side apply, and be refused.
+	if *status == (v1beta1.OSVersionStatus{}) {
+		return nil
+	}
 	return status
 }
 
