@@ -22,8 +22,6 @@ import (
 type target struct {
 	*Engine        // works on the target, and on nothing else
 	at      string // the root of the tree
-	name    string // what people call it: the folder, or the device
-	options string // of its kernel command line, that find its root
 }
 
 // mark says whose an installation is. It is written before anything else: an installation without a boot entry is one
@@ -44,12 +42,12 @@ const (
 var skeleton = []string{"boot/loader/entries", "dev", "etc", "proc", "run", "sys", "tmp", "usr", "elemental/bin"}
 
 // targetAt is the tree below a folder.
-func (e *Engine) targetAt(at, name, options string) *target {
+func (e *Engine) targetAt(at string) *target {
 	engine := *e
 	engine.Root, engine.Boot = filepath.Join(at, "elemental"), filepath.Join(at, "boot")
 	// What runs now was not booted from the target.
 	engine.Loader = SystemdBoot{Boot: engine.Boot, BootedFile: os.DevNull, CommandLine: os.DevNull}
-	return &target{Engine: &engine, at: at, name: name, options: options}
+	return &target{Engine: &engine, at: at}
 }
 
 // holding is what a target holds.
@@ -90,7 +88,7 @@ func (t *target) look(ctx context.Context) (holding, error) {
 	case err == nil && json.Unmarshal(content, &h.mark) == nil:
 		h.begun = true
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return h, fmt.Errorf("looking for an installation in %s: %w", t.name, err)
+		return h, fmt.Errorf("looking for an installation in %s: %w", t.at, err)
 	}
 	entries, err := t.Loader.Entries(ctx)
 	if err != nil {
@@ -111,7 +109,7 @@ func (t *target) others() (string, error) {
 	} {
 		found, err := os.ReadDir(folder)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("looking for what is in %s: %w", t.name, err)
+			return "", fmt.Errorf("looking for what is in %s: %w", t.at, err)
 		}
 		for _, entry := range found {
 			if !slices.Contains(nothing, entry.Name()) {
@@ -152,7 +150,7 @@ func (t *target) install(ctx context.Context, request ports.Request, overwrite b
 	case (held.whole || held.other != "") && !overwrite:
 		return core.Failure{
 			Class: core.FailureFailed, Reason: ReasonHoldsData,
-			Message: fmt.Sprintf("%s holds %s, which would be lost: install elsewhere, or set install.overwrite to true", t.name, held),
+			Message: fmt.Sprintf("%s holds %s, which would be lost: install elsewhere, or set install.overwrite to true", t.at, held),
 		}
 	case held.whole || held.other != "":
 		if err := t.clear(ctx); err != nil {
@@ -175,7 +173,7 @@ func (t *target) clear(ctx context.Context) error {
 	}
 	for _, folder := range []string{filepath.Join(t.Boot, "elemental"), t.path("deployments"), t.path("layers"), t.path("objects"), t.path("staging"), t.path("reset"), t.path("var"), t.path(markFile)} {
 		if err := os.RemoveAll(folder); err != nil {
-			return fmt.Errorf("removing the system before from %s: %w", t.name, err)
+			return fmt.Errorf("removing the system before from %s: %w", t.at, err)
 		}
 	}
 	return syncFileSystem(t.Root)
@@ -186,19 +184,23 @@ func (t *target) lay(ctx context.Context, request ports.Request, files []ports.F
 	if err != nil {
 		return err
 	}
+	options, err := t.kernelOptions()
+	if err != nil {
+		return err
+	}
 	if err := t.writeMark(mark{Host: request.Host, Boot: request.Boot, Image: want.ImageURI, Began: t.Now().UTC()}); err != nil {
 		return err
 	}
 	for _, folder := range skeleton {
 		if err := os.MkdirAll(filepath.Join(t.at, folder), 0o755); err != nil {
-			return fmt.Errorf("preparing %s: %w", t.name, err)
+			return fmt.Errorf("preparing %s: %w", t.at, err)
 		}
 	}
 	if err := t.layProgram(); err != nil {
 		return err
 	}
 	engine := *t.Engine
-	engine.Options = t.options
+	engine.Options = options
 	engine.Loader = lastStep{BootLoader: t.Loader, before: func(deployment string) error {
 		return t.giveBelongings(deployment, files)
 	}}
@@ -212,7 +214,7 @@ func (t *target) writeMark(m mark) error {
 		return err
 	}
 	if err := writeFile(t.path(markFile), append(content, '\n'), 0o600); err != nil {
-		return fmt.Errorf("preparing %s: %w", t.name, err)
+		return fmt.Errorf("preparing %s: %w", t.at, err)
 	}
 	return nil
 }
@@ -271,7 +273,7 @@ func (e *Engine) InstallTo(ctx context.Context, request ports.Request, tell func
 	if err != nil {
 		return err
 	}
-	return e.targetAt(options.Root, options.Root, "").install(ctx, request, options.Overwrite, tell)
+	return e.targetAt(options.Root).install(ctx, request, options.Overwrite, tell)
 }
 
 // observeTarget says how an installation stands, of a host that was not started from a deployment. What is wrong with the
@@ -285,7 +287,7 @@ func (e *Engine) observeTarget(ctx context.Context, request ports.Request) (port
 	if err != nil {
 		return seen, nil
 	}
-	held, err := e.targetAt(options.Root, options.Root, "").look(ctx)
+	held, err := e.targetAt(options.Root).look(ctx)
 	var f core.Failure
 	switch {
 	case errors.As(err, &f):

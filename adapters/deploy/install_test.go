@@ -160,17 +160,17 @@ func TestNothingIsInstalledOverWhatIsThere(t *testing.T) {
 func TestOptionsOfAnInstallation(t *testing.T) {
 	i := newInstaller(t)
 	for options, want := range map[string]string{
-		``:                                               "install: it must say where",
-		`[]`:                                             "install: it must be an object",
-		`{"root":"/mnt"}`:                                "install.image: there is nothing to install",
-		`{"root":"/","image":"x"}`:                       "install.root: it is the system that runs",
-		`{"root":"mnt","image":"x"}`:                     "install.root: \"mnt\" must be a whole path",
-		`{"root":"/mnt/../etc","image":"x"}`:             "install.root: \"/mnt/../etc\" must be a whole path",
-		`{"root":"/mnt","device":"/dev/sda"}`:            "install: device and root are both there",
-		`{"root":"/mnt","powerOff":true}`:                "install.powerOff: the image plugin has no such option: what it says belongs to spec.config.elemental.agent.postInstall.powerOff",
-		`{"root":"/mnt","reboot":true}`:                  "install.reboot: the image plugin has no such option: what it says belongs to spec.config.elemental.agent.postInstall.reboot",
-		`{"root":"/mnt","disk":"/dev/sda"}`:              "install.disk: the image plugin has no such option",
-		`{"root":"/mnt","overwrite":"yes"}`:              "install: image, device and root are texts",
+		``:                                   "install: it must say where",
+		`[]`:                                 "install: it must be an object",
+		`{"root":"/mnt"}`:                    "install.image: there is nothing to install",
+		`{"root":"/","image":"x"}`:           "install.root: it is the system that runs",
+		`{"root":"mnt","image":"x"}`:         "install.root: \"mnt\" must be a whole path",
+		`{"root":"/mnt/../etc","image":"x"}`: "install.root: \"/mnt/../etc\" must be a whole path",
+		`{"device":"/dev/sda"}`:              "install.device: the image plugin takes no device as a whole",
+		`{"root":"/mnt","powerOff":true}`:    "install.powerOff: the image plugin has no such option: what it says belongs to spec.config.elemental.agent.postInstall.powerOff",
+		`{"root":"/mnt","reboot":true}`:      "install.reboot: the image plugin has no such option: what it says belongs to spec.config.elemental.agent.postInstall.reboot",
+		`{"root":"/mnt","disk":"/dev/sda"}`:  "install.disk: the image plugin has no such option",
+		`{"root":"/mnt","overwrite":"yes"}`:  "install: image and root are texts",
 		`{"root":"/no/such/folder","image":"fake://v1"}`: "install.root: /no/such/folder can't be installed to",
 	} {
 		request := ports.Request{Host: "edge-1", Options: []byte(options)}
@@ -222,5 +222,17 @@ func TestAnInstallationThatIsCutShortGoesOn(t *testing.T) {
 		is.NoErr(i.install(asked))
 		is.Equal(i.read("/var/lib/elemental/agent/identity/key"), "the key")
 		is.True(i.observe(asked).NeedsRestart)
+	}
+}
+
+func TestHowAKernelFindsItsRoot(t *testing.T) {
+	is := is.New(t)
+	const mounts = `22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 8:17 / /mnt/my\040disk rw,relatime shared:9 - ext4 /dev/sdb1 rw
+41 22 8:16 / /mnt/disk rw - ext4 /dev/old rw
+42 22 8:18 / /mnt/disk rw master:1 - ext4 /dev/sdc2 rw
+`
+	for at, want := range map[string]string{"/mnt/disk": "/dev/sdc2", "/mnt/my disk": "/dev/sdb1", "/mnt": ""} {
+		is.Equal(deploy.MountedDevice(mounts, at), want)
 	}
 }

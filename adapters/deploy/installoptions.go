@@ -15,7 +15,6 @@ import (
 // installOptions are what a registration says of an installation, in spec.config.elemental.install.
 type installOptions struct {
 	Image     string `json:"image"`
-	Device    string `json:"device"`
 	Root      string `json:"root"`
 	Overwrite bool   `json:"overwrite"`
 }
@@ -48,31 +47,28 @@ func readInstallOptions(document []byte) (installOptions, error) {
 	}
 	for name := range fields {
 		switch place, known := elsewhere[strings.ToLower(name)]; {
-		case slices.Contains([]string{"image", "device", "root", "overwrite"}, name):
+		case slices.Contains([]string{"image", "root", "overwrite"}, name):
+		case name == "device":
+			return o, badInstallOption("install.device", "the image plugin takes no device as a whole: make its partitions and file systems, mount them, and name their top in install.root")
 		case known:
 			return o, badInstallOption("install."+name, "the image plugin has no such option: what it says belongs to spec.config.elemental.%s", place)
 		default:
-			return o, badInstallOption("install."+name, "the image plugin has no such option: those that it has are image, device, root and overwrite")
+			return o, badInstallOption("install."+name, "the image plugin has no such option: those that it has are image, root and overwrite")
 		}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(canonical))
 	if err := decoder.Decode(&o); err != nil {
-		return o, badInstallOption("install", "image, device and root are texts, and overwrite is true or false: %v", err)
+		return o, badInstallOption("install", "image and root are texts, and overwrite is true or false: %v", err)
 	}
 	return o, o.check()
 }
 
 func (o installOptions) check() error {
-	for _, at := range []struct{ field, path string }{{"device", o.Device}, {"root", o.Root}} {
-		if at.path != "" && (!path.IsAbs(at.path) || path.Clean(at.path) != at.path || strings.ContainsRune(at.path, 0)) {
-			return badInstallOption("install."+at.field, "%q must be a whole path without . and .. in it", at.path)
-		}
-	}
 	switch {
-	case o.Device == "" && o.Root == "":
-		return badInstallOption("install", "it must say where the system is to be: device, such as /dev/sda, or root, a file system that is mounted")
-	case o.Device != "" && o.Root != "":
-		return badInstallOption("install", "device and root are both there: a system is on a device that is taken as a whole, or in a root that was prepared")
+	case o.Root == "":
+		return badInstallOption("install", "it must say where the system is to be, in root: the top of a file system that is prepared and mounted, such as /mnt/disk")
+	case !path.IsAbs(o.Root) || path.Clean(o.Root) != o.Root || strings.ContainsRune(o.Root, 0):
+		return badInstallOption("install.root", "%q must be a whole path without . and .. in it", o.Root)
 	case o.Root == "/":
 		return badInstallOption("install.root", "it is the system that runs; mount the one that is to be installed elsewhere")
 	}
