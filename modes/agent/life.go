@@ -154,7 +154,8 @@ func (l life) settle(ctx context.Context, agent *Agent, anew bool) (err error) {
 		return err
 	}
 	agent.Host, agent.Request, agent.Orders = identity.Host, identity.Request, identity.Orders
-	agent.Names = !l.member.naming.UseExisting
+	// A host that is a plain process has the name of the machine that it runs on, which is not its own.
+	agent.Names = !l.member.naming.UseExisting && l.config.Agent.Restart != restartExit
 	agent.Cluster, err = l.member.connect(identity)
 	return err
 }
