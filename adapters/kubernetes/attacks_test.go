@@ -32,7 +32,10 @@ const (
 	reaching = `{"metadata":{"labels":{"cluster.x-k8s.io/cluster-name":"mine","elementalhost.infrastructure.cluster.x-k8s.io/in-place-update":"pending"},` +
 		`"annotations":{"cluster.x-k8s.io/paused":"true"},"finalizers":["example.com/stay"],"ownerReferences":[]},` +
 		`"spec":{"pubKey":"stolen","osVersionManagement":{"osVersion":{"imageUri":"evil"}}},"status":{"phase":"Running"}}`
-	renewal   = `{"spec":{"renewTime":"2026-01-01T00:00:00.000000Z"}}`
+	renewal = `{"spec":{"renewTime":"2026-01-01T00:00:00.000000Z"}}`
+	// freeing is what would let a host go, or reset one.
+	freeing = `{"metadata":{"finalizers":null,"labels":{"elementalhost.infrastructure.cluster.x-k8s.io/needs-reset":"true"},` +
+		`"annotations":{"elementalhost.infrastructure.cluster.x-k8s.io/force-delete":"true"}},"spec":{"bootstrapSecret":{"name":"elemental-bootstrap-b"}}}`
 	newHost   = `{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHost","metadata":{"name":"evil"}}`
 	newPod    = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"evil"},"spec":{"containers":[{"name":"evil","image":"evil"}]}}`
 	newSecret = `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"elemental-host-evil"}}`
@@ -118,6 +121,19 @@ var rolesHold = []attack{
 		`{"op":"add","path":"/metadata/finalizers","value":["example.com/stay"]},{"op":"add","path":"/spec/pubKey","value":"stolen"},{"op":"add","path":"/status/phase","value":"Running"}]`, dropped, ""},
 	{"applies them", "a", "APPLY", "hosts/a/status?fieldManager=elemental-agent&force=true",
 		`{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHost","metadata":{"name":"a","labels":{"cluster.x-k8s.io/cluster-name":"mine"},"finalizers":["example.com/stay"]},"spec":{"pubKey":"stolen"},"status":{"phase":"Running"}}`, dropped, ""},
+	{"takes away what holds it, and asks for its reset", "a", "MERGE", "hosts/a", freeing, forbidden, ""},
+	{"does so with its status", "a", "MERGE", "hosts/a/status", freeing, dropped, ""},
+	{"takes away what holds it as JSON", "a", "JSON", "hosts/a/status", `[{"op":"remove","path":"/metadata/finalizers"},` +
+		`{"op":"add","path":"/metadata/annotations/elementalhost.infrastructure.cluster.x-k8s.io~1force-delete","value":"true"},{"op":"add","path":"/status/phase","value":"Running"}]`, dropped, ""},
+	{"applies that nothing holds it", "a", "APPLY", "hosts/a/status?fieldManager=elemental-controller&force=true",
+		`{"apiVersion":"infrastructure.cluster.x-k8s.io/v1beta1","kind":"ElementalHost","metadata":{"name":"a","finalizers":[],"annotations":{"elementalhost.infrastructure.cluster.x-k8s.io/force-delete":"true"}},"status":{"phase":"Running"}}`, dropped, ""},
+	{"takes away what holds another host", "a", "MERGE", "hosts/b", freeing, forbidden, ""},
+	{"does so with the other's status", "a", "MERGE", "hosts/b/status", freeing, forbidden, ""},
+	{"with its identity by hand, takes away what holds it", "c", "MERGE", "hosts/c", freeing, forbidden, ""},
+	{"with its identity by hand, reads another's bootstrap data", "c", "GET", "secrets/elemental-bootstrap-b", "", forbidden, ""},
+	{"a registration takes away what holds a host", "r1", "MERGE", "hosts/a", freeing, forbidden, ""},
+	{"the controller lists bootstrap data by name", "controller", "GET", "secrets?fieldSelector=metadata.name%3Delemental-bootstrap-a", "", forbidden, ""},
+	{"the controller watches the Secrets of a namespace with hosts", "controller", "GET", "secrets?watch=true&timeoutSeconds=1", "", forbidden, ""},
 	{"reports what is no status", "a", "MERGE", "hosts/a/status", `{"status":{"conditions":"all is well"}}`, invalid, "conditions"},
 	{"keeps its Lease from being deleted", "a", "MERGE", "leases/a", `{"metadata":{"finalizers":["example.com/stay"]}}`, forbidden, "changes nothing else of it"},
 	{"gives its Lease to another host", "a", "MERGE", "leases/a", `{"metadata":{"ownerReferences":[]}}`, forbidden, "changes nothing else of it"},
@@ -183,6 +199,8 @@ var policiesHold = []attack{
 	{"reports another host's status", "a", "MERGE", "hosts/b/status", phase, forbidden, "the status of its own ElementalHost"},
 	{"patches its own spec and labels", "a", "MERGE", "hosts/a", reaching, forbidden, "the status of its own ElementalHost"},
 	{"deletes itself", "a", "DELETE", "hosts/a", "", forbidden, "the status of its own ElementalHost"},
+	{"takes away what holds it", "a", "MERGE", "hosts/a", freeing, forbidden, "the status of its own ElementalHost"},
+	{"changes its bootstrap data", "a", "MERGE", "secrets/elemental-bootstrap-a", `{"data":{"value":""}}`, forbidden, "the status of its own ElementalHost"},
 	{"deletes all hosts", "a", "DELETE", "hosts", "", forbidden, ""},
 	{"makes a host", "a", "POST", "hosts", newHost, forbidden, "the status of its own ElementalHost"},
 	{"renews another host's Lease", "a", "MERGE", "leases/b", renewal, forbidden, "the status of its own ElementalHost"},

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -67,6 +68,8 @@ func Run(ctx context.Context, server *rest.Config, options Options) error {
 	}
 	server = rest.CopyConfig(server)
 	server.QPS = -1 // The API server itself knows best how much is too much.
+	// It warns of the finalizer's name whenever that is written; existing objects bear it. Once is enough.
+	server.WarningHandlerWithContext = ctrllog.NewKubeAPIWarningLogger(ctrllog.KubeAPIWarningLoggerOptions{Deduplicate: true})
 	server.Wrap(func(next http.RoundTripper) http.RoundTripper { return patient{next, ctx.Done()} })
 	m, err := manager.New(server, managerOptions(options, scheme))
 	if err != nil {

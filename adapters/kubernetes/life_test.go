@@ -128,7 +128,9 @@ func TestLifeADeletedHostStaysUntilItWasReset(t *testing.T) {
 	// Its identity is kept alive, so that it can report.
 	_, err := w.kubectl("delete", "rolebinding", HostAccount("one"))
 	w.NoErr(err)
-	w.eventually(func() error { return a.telling(time.Now(), w.host("one").Generation, core.PhaseTriggeringReset, underWay) })
+	w.eventually(func() error {
+		return a.telling(time.Now(), w.host("one").Generation, core.PhaseTriggeringReset, underWay)
+	})
 	w.eventually(w.hostSays("one", core.Ready, metav1.ConditionFalse, core.ReasonWaitingForReset))
 	shown, err := w.kubectl("get", "elementalhost", "one")
 	w.NoErr(err)
