@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -29,7 +30,7 @@ func parts(t *testing.T, text string) (all [][3]string) {
 	reader := multipart.NewReader(message.Body, words["boundary"])
 	for {
 		part, err := reader.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		is.NoErr(err)
