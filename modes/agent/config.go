@@ -123,7 +123,10 @@ func ReadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the agent's configuration %s: %w", path, err)
 	}
-	config.file = path
+	// What makes this host itself lies beside it, and is named to the plugin as a whole path.
+	if config.file, err = filepath.Abs(path); err != nil {
+		return Config{}, fmt.Errorf("reading the agent's configuration %s: %w", path, err)
+	}
 	return config, nil
 }
 
