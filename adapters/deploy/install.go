@@ -150,7 +150,7 @@ func (t *target) install(ctx context.Context, request ports.Request, overwrite b
 	case (held.whole || held.other != "") && !overwrite:
 		return core.Failure{
 			Class: core.FailureFailed, Reason: ReasonHoldsData,
-			Message: fmt.Sprintf("%s holds %s, which would be lost: install elsewhere, or set install.overwrite to true", t.at, held),
+			Message: fmt.Sprintf("%s holds %s, which would be lost: install elsewhere, or set install.overwrite to true (by hand: --overwrite)", t.at, held),
 		}
 	case held.whole || held.other != "":
 		if err := t.clear(ctx); err != nil {
