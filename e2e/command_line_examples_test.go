@@ -302,6 +302,9 @@ func runsOnHost(t *testing.T, s *setting, machine *stage, line string) {
 	case strings.HasPrefix(line, "elemental agent"):
 		run(fmt.Sprintf("systemctl stop elemental-agent; rm -f /run/elemental/connected; %s & pid=$!; "+
 			"until [ -e /run/elemental/connected ]; do kill -0 $pid || exit 1; sleep 0.1; done; kill $pid; wait $pid", line))
+	case strings.HasPrefix(line, "elemental os install"):
+		run("mkdir -p /var/tmp/disk && " + strings.NewReplacer("oci://my-registry/my-image:v2", s.v2.Reference,
+			"/mnt/disk", "/var/tmp/disk", " agent.yaml", " /etc/elemental/agent.yaml").Replace(line) + " && rm -r /var/tmp/disk")
 	case strings.HasPrefix(line, "elemental os upgrade"):
 		run("systemctl stop elemental-agent")
 		run(strings.ReplaceAll(line, "oci://my-registry/my-image:v2", s.v2.Reference))

@@ -88,10 +88,14 @@ func (h *Host) powerUp(group cgroup) (*container, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := startContainer(group, filepath.Join(h.folder, "console.log"), append([]string{
+	args := []string{
 		"--quiet", "--register=no", "--keep-unit", "--directory=" + string(h.disk), "--machine=" + h.machine, "--uuid=" + h.uuid,
-		"--kill-signal=SIGRTMIN+3", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--",
-	}, first...)...)
+		"--kill-signal=SIGRTMIN+3", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
+	}
+	for inside, folder := range h.options.Mounts {
+		args = append(args, "--bind="+folder+":"+inside)
+	}
+	c, err := startContainer(group, filepath.Join(h.folder, "console.log"), append(append(args, "--"), first...)...)
 	if err != nil {
 		return nil, err
 	}

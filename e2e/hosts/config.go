@@ -20,6 +20,7 @@ type Config struct {
 	Registry      string // host:port of a registry that is spoken to without TLS
 	HealthTimeout string // how long a trial may take to be healthy; a minute where it is empty
 	Debug         bool
+	Mounts        map[string]string // folders of this machine that the host has as its own, by their path in it
 	// Printed is the agent's configuration as the command line printed it, in place of all of the above.
 	Printed string
 }

@@ -24,7 +24,7 @@ func DeploymentID(digest string) string {
 	return strings.TrimPrefix(digest, "sha256:")[:32]
 }
 
-// disk is the folder that is a host's disk. It looks as an installation leaves it.
+// disk is the folder that is a host's disk.
 type disk string
 
 func (d disk) path(elements ...string) string {
@@ -33,14 +33,22 @@ func (d disk) path(elements ...string) string {
 
 func (d disk) entries() string { return d.path("boot", "loader", "entries") }
 
-// folders are those of a disk's own root: what the kernel and systemd-nspawn ask of one, and Elemental's.
+// folders are those of a disk's own root, as an installation leaves it.
 var folders = []string{
 	"usr", "etc", "proc", "sys", "dev", "run", "tmp", "boot/loader/entries",
 	"elemental/bin", "elemental/deployments", "elemental/var/log/journal",
 }
 
-// install lays out a disk with one deployment, which is confirmed.
+// install makes a disk with one deployment, which is confirmed. Elemental itself installs it; only what it would refuse is
+// laid out here.
 func (d disk) install(ctx context.Context, options Options) error {
+	if options.Reference != "" {
+		id, err := d.installSystem(ctx, options)
+		if err != nil {
+			return err
+		}
+		return d.settle(id, options)
+	}
 	for _, folder := range folders {
 		if err := os.MkdirAll(d.path(folder), 0o755); err != nil {
 			return err
@@ -48,13 +56,6 @@ func (d disk) install(ctx context.Context, options Options) error {
 	}
 	if err := copyFile(options.Binary, d.path("elemental/bin/elemental")); err != nil {
 		return fmt.Errorf("installing the first process: %w", err)
-	}
-	if options.Reference != "" {
-		id, err := d.stage(ctx, options)
-		if err != nil {
-			return err
-		}
-		return d.settle(id, options)
 	}
 	id, err := d.addDeployment(ctx, options)
 	if err != nil {

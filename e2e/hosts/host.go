@@ -6,9 +6,11 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,6 +30,8 @@ type Options struct {
 	Reference string            // the name under which Image was pushed; where it is empty, the image plugin does not install it
 	Plain     bool              // the disk is the system's own root, writable, which nothing but its package manager manages
 	Etc       map[string]string // files of the host's own /etc, by their path below it
+	Disk      string            // a folder that is the host's disk, installed by someone else, and not removed; empty: one is made of the above
+	Mounts    map[string]string // folders of this machine that the host has as its own, by their path in it
 }
 
 // End is how a boot ended.
@@ -81,10 +85,10 @@ func Start(ctx context.Context, options Options) (*Host, error) {
 	close(h.off)
 	h.machine = fmt.Sprintf("%s%d-%s-%s", prefix, os.Getpid(), options.Name, h.uuid[:6])
 	h.folder = filepath.Join(os.TempDir(), h.machine)
-	h.disk = disk(filepath.Join(h.folder, "disk"))
-	err := os.MkdirAll(string(h.disk), 0o755)
+	h.disk = disk(cmp.Or(options.Disk, filepath.Join(h.folder, "disk")))
+	err := errors.Join(os.MkdirAll(h.folder, 0o755), os.MkdirAll(string(h.disk), 0o755))
 	switch {
-	case err != nil:
+	case err != nil, options.Disk != "":
 	case options.Plain:
 		err = h.disk.installPlain(ctx, options)
 	default:
@@ -147,6 +151,19 @@ func (h *Host) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("powering off host %s: %w", h.options.Name, ctx.Err())
+	}
+}
+
+// WaitOff waits until the host has turned itself off.
+func (h *Host) WaitOff(ctx context.Context) error {
+	h.mu.Lock()
+	off := h.off
+	h.mu.Unlock()
+	select {
+	case <-off:
+		return h.Trouble()
+	case <-ctx.Done():
+		return fmt.Errorf("waiting until host %s is off: %w", h.options.Name, ctx.Err())
 	}
 }
 

@@ -232,7 +232,7 @@ func (l *Lab) hostOptions(ctx context.Context, config hosts.Config, system regis
 	if err != nil {
 		return hosts.Options{}, err
 	}
-	return hosts.Options{Name: config.Host, Binary: l.Binary, Image: image, Version: system.Version, Etc: etc}, nil
+	return hosts.Options{Name: config.Host, Binary: l.Binary, Image: image, Version: system.Version, Etc: etc, Mounts: config.Mounts}, nil
 }
 
 // identity is the kubeconfig of the account that the controller makes for a host.
