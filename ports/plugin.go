@@ -40,7 +40,7 @@ type Request struct {
 
 	Hostname    string   // for setHostname and install: what the host is called
 	CloudConfig []byte   // for installCloudConfig and install: a JSON object as cloud-init reads it, secret; nil: none
-	Options     []byte   // for install, triggerReset and reset: a JSON object that the plugin alone understands; nil: none
+	Options     []byte   // for install, triggerReset and reset: a JSON object that the plugin alone understands; nil: none. For observe: those of install, where whoever asks lets the system be installed
 	Files       []File   // for install: what the installed system must have to be this host
 	Keep        []string // for triggerReset and reset: absolute paths of what must outlive the reset, as far as it is there
 }
