@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -112,9 +111,9 @@ func (b bootstraps) dataOf(ctx context.Context, machine *v1beta1.ElementalMachin
 	return name, nil
 }
 
-// withdraw deletes a copy that is not to wait any more. The host's note of it outlives it.
-func (b bootstraps) withdraw(ctx context.Context, host *v1beta1.ElementalHost, data supply) error {
-	if data.secret != "" || host.Annotations[v1beta1.AnnotationBootstrapFrom] == "" {
+// withdraw deletes a copy that is not to wait any more. The host was told before, and its note of the copy outlives it.
+func (b bootstraps) withdraw(ctx context.Context, host *v1beta1.ElementalHost) error {
+	if host.Annotations[v1beta1.AnnotationBootstrapFrom] == "" {
 		return nil
 	}
 	made, err := b.made(ctx, host)
@@ -149,15 +148,14 @@ func (b bootstraps) copy(ctx context.Context, host *v1beta1.ElementalHost, data 
 	key := types.NamespacedName{Namespace: host.Namespace, Name: data.secret}
 	switch err := b.live.Get(ctx, key, source); {
 	case apierrors.IsNotFound(err):
-		return false, b.withdraw(ctx, host, supply{})
+		return false, nil
 	case apierrors.IsForbidden(err):
 		return host.BootstrapWaits(), fmt.Errorf("reading Secret %s, which has bootstrap data for ElementalHost %s: %w; let the controller do so: kubectl apply -n %s -k packaging/rbac/hosts", key, host.Name, err, host.Namespace)
 	case err != nil:
 		return host.BootstrapWaits(), fmt.Errorf("reading Secret %s, which has bootstrap data for ElementalHost %s: %w", key, host.Name, err)
 	}
 	if len(source.Data[bootstrapValue]) == 0 {
-		err := fmt.Errorf("reading Secret %s: it has no bootstrap data for ElementalHost %s under the key %q", key, host.Name, bootstrapValue)
-		return false, errors.Join(err, b.withdraw(ctx, host, supply{}))
+		return false, fmt.Errorf("reading Secret %s: it has no bootstrap data for ElementalHost %s under the key %q", key, host.Name, bootstrapValue)
 	}
 	if data.own() {
 		return true, nil
@@ -196,13 +194,13 @@ func (b bootstraps) write(ctx context.Context, host *v1beta1.ElementalHost, cont
 
 // note keeps on the host where its bootstrap data comes from, before there is a copy and until there is none.
 func (w *wish) note(data supply) {
-	if data.from == "" {
+	switch {
+	case data.secret == "":
+		w.spec.BootstrapSecret = nil // What was noted is forgotten once it is deleted.
+	case data.from == "":
 		delete(w.annotations, v1beta1.AnnotationBootstrapFrom)
-	} else {
+	default:
 		w.annotations[v1beta1.AnnotationBootstrapFrom] = data.from
-	}
-	if data.secret == "" {
-		w.spec.BootstrapSecret = nil
 	}
 }
 

@@ -118,13 +118,11 @@ func (r *hosts) keep(ctx context.Context, l *look) error {
 		return err
 	}
 	w := wishFor(host, l.machine, l.release.Parting)
-	left := r.bootstraps.withdraw(ctx, host, data)
-	if left == nil { // What is still there is not to be forgotten.
-		w.note(data)
-	}
+	w.note(data)
 	if err := r.fulfil(ctx, host, w); err != nil {
-		return errors.Join(err, left)
+		return err
 	}
+	left := r.clear(ctx, host, data)
 	if l.release.Parting == core.PartingFresh {
 		r.events.Eventf(host, nil, corev1.EventTypeNormal, l.release.Reason, "Reset", "%s", l.release.Message)
 		return left // What was written wakes the reconciler.
@@ -139,10 +137,27 @@ func (r *hosts) keep(ctx context.Context, l *look) error {
 		offer.offer(host, data, waits)
 		kept = r.fulfil(ctx, host, offer)
 	}
+	if kept == nil && !waits { // The host knows by now.
+		left = errors.Join(left, r.bootstraps.withdraw(ctx, host))
+	}
 	if data.expected {
 		l.again = soonest(l.again, sourceLook)
 	}
 	return errors.Join(kept, left, missing)
+}
+
+// clear takes back bootstrap data that is not to wait any more, which the host is no longer told of, and then the note
+// of it: a copy that nothing tells of would stay for ever.
+func (r *hosts) clear(ctx context.Context, host *v1beta1.ElementalHost, data supply) error {
+	if data.secret != "" {
+		return nil
+	}
+	if err := r.bootstraps.withdraw(ctx, host); err != nil {
+		return err
+	}
+	w := unchanged(host)
+	delete(w.annotations, v1beta1.AnnotationBootstrapFrom)
+	return r.fulfil(ctx, host, w)
 }
 
 // keepIdentity keeps what lets the host be someone. One that the controller does not hold gets nothing of the kind: it
