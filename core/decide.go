@@ -32,6 +32,7 @@ var rules = []rule{
 	{"a reset waits for a restart", resetRestarting, awaitResetRestart},
 	{"a reset is under way", resetUnderWay, reset},
 	{"the system was installed and runs after a restart", installedUnrestarted, restartInstalled},
+	{"the system was installed and waits for a restart", installedRestarting, awaitInstalledRestart},
 	{"the system is to be installed", installDue, install},
 	{"the system is not installed", uninstalled, reportUninstalled},
 	{"bootstrapping succeeded", joinedUnreported, reportJoined},
@@ -109,7 +110,7 @@ func resetDone(want Desired, seen Observed) bool {
 	return want.Reset && seen.Reset == ResetDone && seen.Journal.ResetTaken
 }
 func resetAsked(want Desired, seen Observed) bool {
-	return want.Reset && seen.Reset != ResetUnderWay && !pluginSilent(want, seen)
+	return want.Reset && !want.Paused && seen.Reset != ResetUnderWay && !pluginSilent(want, seen)
 }
 func resetInVain(want Desired, seen Observed) bool {
 	return resetAsked(want, seen) && seen.Journal.Resets >= seen.Limits.Attempts
@@ -127,7 +128,10 @@ func uninstalled(_ Desired, seen Observed) bool {
 	return !seen.Installed && !pluginSilent(Desired{}, seen)
 }
 func installedUnrestarted(want Desired, seen Observed) bool {
-	return installDue(want, seen) && seen.Plugin.NeedsRestart && !seen.restarting() && seen.due(VerbRestart) && seen.Journal.RestartBoot == ""
+	return installedRestarting(want, seen) && !seen.restarting() && seen.due(VerbRestart) && seen.Journal.RestartBoot == ""
+}
+func installedRestarting(want Desired, seen Observed) bool {
+	return installDue(want, seen) && seen.Plugin.NeedsRestart
 }
 func joinedUnreported(_ Desired, seen Observed) bool {
 	return seen.bootstrapped() && !seen.Reported
@@ -204,11 +208,19 @@ func restartForReset(Desired, Observed) Decision {
 }
 
 func awaitResetRestart(_ Desired, seen Observed) Decision {
-	d := Decision{Phase: PhaseTriggeringReset, Effects: []Effect{Report{}}, Again: until(seen.Journal.Trouble.NotBefore, seen)}
+	return Decision{Phase: PhaseTriggeringReset, Effects: []Effect{Report{}}, Again: untilRestart(seen)}
+}
+
+func awaitInstalledRestart(_ Desired, seen Observed) Decision {
+	return Decision{Phase: PhaseInstalling, Effects: []Effect{Report{}}, Again: untilRestart(seen)}
+}
+
+// untilRestart is when a restart that was asked for should have begun, or can be asked for again.
+func untilRestart(seen Observed) time.Duration {
 	if seen.restarting() {
-		d.Again = until(seen.Journal.RestartAt.Add(seen.Limits.RestartBegins), seen)
+		return until(seen.Journal.RestartAt.Add(seen.Limits.RestartBegins), seen)
 	}
-	return d
+	return until(seen.Journal.Trouble.NotBefore, seen)
 }
 
 // tellReset ends a reset. The boot ends once, too, if the configuration says so: a boot after that one finds that it had

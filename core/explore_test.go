@@ -181,7 +181,7 @@ func (e *explorer) holds(w world, want Desired, d Decision) {
 	if d.Again != 0 && d.Again < time.Second {
 		e.breaks(1, w, d, "the host is kept busy: it looks again in %s", d.Again)
 	}
-	if want.Reset && w.resetStage == ResetNone {
+	if want.Reset && !want.Paused && w.resetStage == ResetNone {
 		for _, effect := range d.Effects {
 			if call, ok := effect.(Call); ok && call.Verb != VerbTriggerReset {
 				e.breaks(5, w, d, "%s comes before the reset", call.Verb)

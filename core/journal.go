@@ -123,10 +123,13 @@ func (j Journal) Begin(verb Verb, boot string, now time.Time, jitter float64) Jo
 		j.RestartBoot, j.RestartAt = "", time.Time{}
 	default: // Of the others no more need be known.
 	}
-	return j.Fail(verb, Failure{
-		Class: FailureRetryable, Reason: "NotObserved", Message: "the plugin was asked to " + string(verb) + ", and does not see it done yet",
-	}, now, jitter)
+	return j.fail(verb, Failure{
+		Class: FailureRetryable, Reason: reasonNotObserved, Message: "the plugin was asked to " + string(verb) + ", and does not see it done yet",
+	}, 1, now, jitter)
 }
+
+// reasonNotObserved marks the trouble of a verb that was begun, until more is known of it.
+const reasonNotObserved = "NotObserved"
 
 // reasonInterrupted marks the trouble of a staging that nothing was heard of.
 const reasonInterrupted = "Interrupted"
@@ -169,7 +172,14 @@ func (j Journal) Succeed(verb Verb) Journal {
 
 // Fail notes that an effect was tried in vain, and when it may be tried again; jitter is in [0, 1).
 func (j Journal) Fail(verb Verb, f Failure, now time.Time, jitter float64) Journal {
-	failures := 1
+	more := 1
+	if j.Trouble.Verb == verb && j.Trouble.Reason == reasonNotObserved { // It was counted when it began.
+		more = 0
+	}
+	return j.fail(verb, f, more, now, jitter)
+}
+
+func (j Journal) fail(verb Verb, f Failure, failures int, now time.Time, jitter float64) Journal {
 	if j.Trouble.Verb == verb {
 		failures += j.Trouble.Failures
 	}

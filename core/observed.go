@@ -84,7 +84,9 @@ func (o Observed) bootstrapped() bool {
 }
 
 // bootstrapping says whether bootstrap data was applied and its success is still awaited.
-func (o Observed) bootstrapping() bool { return o.Plugin.Primed && !o.bootstrapped() }
+func (o Observed) bootstrapping() bool {
+	return o.Plugin.Primed && o.Reset != ResetDone && !o.bootstrapped()
+}
 
 // mayUpdate says whether the host's version may change at all.
 func (o Observed) mayUpdate(want Desired) bool { return !o.bootstrapped() || want.Armed }

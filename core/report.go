@@ -36,6 +36,8 @@ func sayInstalled(seen Observed, say sayFunc) {
 	case seen.Plugin.Silent.Class != "": // Nobody knows; what was said before stands.
 	case seen.Installed && !seen.finished() && !seen.bootstrapped() && seen.Journal.Trouble.Verb == VerbInstallCloudConfig:
 		say(InstallationReady, False, ReasonCloudConfigFailed, "the cloud config of the registration is not installed: "+seen.Journal.Trouble.Error())
+	case seen.Installed && !seen.finished() && !seen.bootstrapped():
+		say(InstallationReady, False, ReasonWaitingForInstallation, "the host is to bear its name and to have the cloud config of its registration")
 	case seen.Installed:
 		say(InstallationReady, True, ReasonInstalled, "the system is installed")
 	case seen.Installs && seen.Plugin.NeedsRestart:
@@ -77,6 +79,8 @@ func sayReset(want Desired, seen Observed, say sayFunc) {
 	case seen.Reset == ResetDone && (!want.Reset || seen.Journal.ResetTaken):
 		say(ResetReady, True, ReasonReset, "the host was reset")
 	case !want.Reset && seen.Reset == ResetNone:
+	case want.Paused && seen.Reset != ResetUnderWay:
+		say(ResetReady, False, ReasonWaitingForReset, "the cluster paused this host: it is reset once it is no longer paused")
 	case resetInVain(want, seen):
 		say(ResetReady, False, ReasonResetFailed, fmt.Sprintf(
 			"the plugin began %d resets and ended none; the next is begun when the retry annotation has a new value", seen.Journal.Resets))
@@ -110,7 +114,7 @@ func osVersion(want Desired, seen Observed, d Decision) (ConditionStatus, string
 		return True, ReasonNothingRequested, "no OS version is requested; the host runs " + plugin.Current.String()
 	case seen.settled(want):
 		return True, ReasonApplied, withDetail("the host runs "+plugin.Current.String(), plugin.Detail)
-	case want.Reset:
+	case want.Reset && !want.Paused:
 		return False, ReasonWaitingForOSReconcile, "the host is being reset; it runs " + plugin.Current.String()
 	case seen.bootstrapping():
 		return False, ReasonWaitingForOSReconcile, "the version asked for waits for the end of bootstrapping; the host runs " + plugin.Current.String()

@@ -149,7 +149,7 @@ func (p *Plugin) Do(ctx context.Context, verb core.Verb, request ports.Request, 
 	case core.VerbTriggerReset:
 		p.reset = core.ResetUnderWay
 	case core.VerbReset:
-		p.reset = core.ResetDone
+		p.reset, p.bootstrap = core.ResetDone, nil
 	}
 	return nil
 }
