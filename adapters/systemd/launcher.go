@@ -122,6 +122,8 @@ func (l *Launcher) properties(p ports.Program) []property {
 	set("IgnoreSIGPIPE", false)
 	set("OOMScoreAdjust", int32(-500)) // As the agent has it: a change of the system is the last thing to be killed.
 	set("LogLevelMax", int32(5))       // Notices: that it was started, and has ended well, stands in the agent's log already.
+	set("LimitCORE", uint64(0)) // What a plugin is told is secret.
+	set("LimitCORESoft", uint64(0))
 	set("KillMode", "control-group")
 	set("TimeoutStartUSec", microseconds(startTime))
 	set("TimeoutStopUSec", microseconds(p.Patience))

@@ -245,8 +245,12 @@ func writesOnce(t *testing.T, is *is.I, c ClusterCase) {
 func removesConditions(_ *testing.T, is *is.I, c ClusterCase) {
 	ctx := context.Background()
 	c.Create(`{"a":1}`)
-	is.NoErr(c.Report(ctx, Saying("both", core.OSVersionReady, core.BootstrapReady)))
-	is.NoErr(c.Report(ctx, Saying("one", core.OSVersionReady)))
+	both := Saying("both", core.OSVersionReady, core.BootstrapReady)
+	both.OSVersion.Progress = ports.Progress{Step: "Fetching", Percent: 40}
+	is.NoErr(c.Report(ctx, both))
+	one := Saying("one", core.OSVersionReady)
+	one.OSVersion = ports.OSVersionStatus{} // A host that is being reset says nothing of its version.
+	is.NoErr(c.Report(ctx, one))
 	_, found := c.Shown(core.BootstrapReady)
 	is.True(!found)
 }
