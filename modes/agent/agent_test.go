@@ -33,6 +33,7 @@ type bench struct {
 	rejoin     func() // nil where the identity was given by hand
 	log        bytes.Buffer
 	stop       func()
+	stopFor    func(cause error)
 }
 
 // story runs a test with an agent that does not run yet.
@@ -52,7 +53,7 @@ func story(t *testing.T, tell func(b *bench)) {
 
 // start runs an agent, as the service manager does after a boot or a crash.
 func (b *bench) start() {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
 	a := &Agent{
 		Host: "host-1", PluginName: "fake", Limits: core.DefaultLimits(), Log: slog.New(slog.NewTextHandler(&b.log, nil)), Rejoin: b.rejoin,
@@ -60,11 +61,12 @@ func (b *bench) start() {
 		AllowReset: b.allowReset, PostReset: b.postReset,
 	}
 	go func() { ended <- a.Run(ctx) }()
-	b.stop = func() {
-		cancel()
+	b.stopFor = func(cause error) {
+		cancel(cause)
 		b.NoErr(<-ended)
 		b.stop = func() {}
 	}
+	b.stop = func() { b.stopFor(context.Canceled) }
 	synctest.Wait()
 }
 
@@ -357,6 +359,16 @@ func TestTheWatchdogIsFedAndTheServiceManagerTold(t *testing.T) {
 		b.Equal(told[0], "READY=1")
 		b.Equal(told[len(told)-1], "STOPPING=1")
 		b.True(slices.Contains(told, "WATCHDOG=1"))
+	})
+}
+
+// Told that the process ends, the service manager would not end it when the host shuts down.
+func TestTheServiceManagerIsNotToldOfALifeThatAnotherFollows(t *testing.T) {
+	story(t, func(b *bench) {
+		b.start()
+		b.after(time.Minute)
+		b.stopFor(errForgotten)
+		b.True(!slices.Contains(b.supervisor.Told(), "STOPPING=1"))
 	})
 }
 

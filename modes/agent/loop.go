@@ -82,8 +82,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Supervisor.Ready(); err != nil {
 		a.Log.Warn("the service manager does not listen", "error", err)
 	}
-	defer func() { _ = a.Supervisor.Stopping() }() // The process ends, whoever hears of it.
+	defer a.stopping(ctx)
 	return a.loop(ctx, wishes, wakes)
+}
+
+// stopping tells the service manager that the process ends, whether or not it listens. One that only connects anew must
+// not tell it: the service manager would wait for its end from then on, and not ask for it when the host shuts down.
+func (a *Agent) stopping(ctx context.Context) {
+	if !errors.Is(context.Cause(ctx), errConnectAnew) {
+		_ = a.Supervisor.Stopping()
+	}
 }
 
 // load reads the journal, and notes an attempt that the last process did not live to end.
