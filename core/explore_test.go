@@ -181,7 +181,7 @@ func (e *explorer) holds(w world, want Desired, d Decision) {
 	if d.Again != 0 && d.Again < time.Second {
 		e.breaks(1, w, d, "the host is kept busy: it looks again in %s", d.Again)
 	}
-	if want.Reset && !want.Paused && w.resetStage == ResetNone {
+	if want.Reset && !want.Paused && w.resetStage == ResetNone && !w.trial {
 		for _, effect := range d.Effects {
 			if call, ok := effect.(Call); ok && call.Verb != VerbTriggerReset {
 				e.breaks(5, w, d, "%s comes before the reset", call.Verb)
@@ -338,7 +338,7 @@ func (e *explorer) triesForEver(w world, d Decision) (string, bool) {
 func (e *explorer) named(w world, d Decision) (string, bool) {
 	if w.reset {
 		c, _ := Find(d.Conditions, ResetReady)
-		return "reset " + c.Reason, w.resetStage == ResetDone || c.Reason == ReasonResetFailed && e.temper == temperForgetsReset
+		return "reset " + c.Reason, w.resetStage == ResetDone || w.paused || c.Status == True && !w.installed || c.Reason == ReasonResetFailed && e.temper == temperForgetsReset
 	}
 	c, _ := Find(d.Conditions, OSVersionReady)
 	if c.Status == True {

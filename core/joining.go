@@ -233,7 +233,7 @@ func Admit(a Applicant) Admission {
 			return rule.answer(a)
 		}
 	}
-	return Admission{} // The last rule applies always.
+	panic("core: the last rule applies always")
 }
 
 // mostOfHostName is how long a host's name may be: it is a node's name, and part of other objects' names and labels.

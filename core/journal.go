@@ -21,6 +21,7 @@ type Journal struct {
 
 	ResetTaken bool // the reset that is asked for was seen under way
 	Resets     int  // how often it was
+	Ending     endingStage
 
 	CloudConfig string // the hash of the cloud config that was installed last
 
@@ -30,6 +31,15 @@ type Journal struct {
 
 	Trouble Trouble
 }
+
+// endingStage is how far the ending of a boot has come that follows a reset.
+type endingStage string
+
+const (
+	endingIsNone endingStage = ""
+	endingIsOwed endingStage = "owed"
+	endingIsHad  endingStage = "had" // it was asked for
+)
 
 // Trouble is the last failure of an effect, and when that effect may be tried again.
 type Trouble struct {
@@ -65,11 +75,11 @@ func (j Journal) noteReset(asked bool, stage ResetStage) Journal {
 	case stage == ResetNone && j.ResetTaken:
 		j.ResetTaken = false
 	case !asked && stage != ResetUnderWay:
-		j.ResetTaken, j.Resets = false, 0
+		j.ResetTaken, j.Resets, j.Ending = false, 0, endingIsNone
 	}
 	switch stage {
 	case ResetUnderWay:
-		j.CloudConfig = ""
+		j.CloudConfig, j.Ending = "", endingIsNone
 	case ResetDone:
 		j.Bootstrapped, j.BootstrapBoot, j.BootstrapAt = false, "", time.Time{}
 	case ResetNone:
@@ -102,7 +112,7 @@ func (j Journal) Adopt(want Desired) Journal {
 		Requested: want.Version, Retry: want.Retry, Armed: want.Armed, Judged: want.Judged,
 		Renewing:    j.Requested == want.Version && j.Retry != want.Retry || j.Renewing && j.Requested == want.Version,
 		RestartBoot: j.RestartBoot, RestartAt: j.RestartAt,
-		ResetTaken: j.ResetTaken, Resets: resets, CloudConfig: j.CloudConfig,
+		ResetTaken: j.ResetTaken, Resets: resets, Ending: j.Ending, CloudConfig: j.CloudConfig,
 		BootstrapBoot: j.BootstrapBoot, BootstrapAt: j.BootstrapAt, Bootstrapped: j.Bootstrapped,
 	}
 }
@@ -119,7 +129,7 @@ func (j Journal) Begin(verb Verb, boot string, now time.Time, jitter float64) Jo
 		return j
 	case VerbBootstrap:
 		j.BootstrapBoot, j.BootstrapAt = boot, now
-	case VerbTriggerReset, VerbReset: // Each may have its own restart.
+	case VerbTriggerReset: // It may have its own restart.
 		j.RestartBoot, j.RestartAt = "", time.Time{}
 	default: // Of the others no more need be known.
 	}
@@ -142,7 +152,7 @@ const reasonInterrupted = "Interrupted"
 // only once.
 func (j Journal) Interrupted(boot string, now time.Time, jitter float64) Journal {
 	if j.RestartBoot == boot {
-		j.RestartBoot, j.RestartAt = "", time.Time{}
+		j = j.unended()
 	}
 	if !j.Begun || j.Trouble.Reason == reasonInterrupted && j.Trouble.NotBefore.After(now) {
 		return j
@@ -192,10 +202,19 @@ func (j Journal) fail(verb Verb, f Failure, failures int, now time.Time, jitter 
 	case VerbUnstage:
 		j.Unstages++
 	case VerbRestart: // It was not had: what is staged still waits for it.
-		j.RestartBoot, j.RestartAt = "", time.Time{}
+		j = j.unended()
 	default: // The trouble says it all.
 	}
 	j.Trouble = Trouble{Failure: f, Verb: verb, Failures: failures, NotBefore: now.Add(Backoff(failures, jitter))}
+	return j
+}
+
+// unended forgets that the end of a boot was asked for.
+func (j Journal) unended() Journal {
+	j.RestartBoot, j.RestartAt = "", time.Time{}
+	if j.Ending == endingIsHad {
+		j.Ending = endingIsOwed
+	}
 	return j
 }
 
@@ -209,6 +228,9 @@ func (j Journal) Restart(boot string, now time.Time) Journal {
 		j.Trouble = Trouble{Verb: VerbRestart, Failures: j.Trouble.Failures}
 	}
 	j.RestartBoot, j.RestartAt = boot, now
+	if j.Ending == endingIsOwed {
+		j.Ending = endingIsHad
+	}
 	return j
 }
 

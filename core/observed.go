@@ -125,7 +125,7 @@ func (o Observed) settled(want Desired) bool {
 
 // unjoined says that the host has not begun to join a cluster, and may be changed. The name of a node is not to.
 func (o Observed) unjoined(want Desired) bool {
-	return !o.bootstrapped() && !o.bootstrapping() && !want.Paused
+	return !o.bootstrapped() && !o.bootstrapping() && !want.Paused && !want.Reset
 }
 
 // finished says that the host is what its registration wants it to be, before it joins a cluster.

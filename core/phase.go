@@ -37,9 +37,9 @@ func Phases() []Phase {
 var legalPhases = map[Phase][]Phase{
 	PhaseRegistering:            {PhaseFinalizingRegistration, PhaseInstalling, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset, PhaseResetting},
 	PhaseFinalizingRegistration: {PhaseRegistering, PhaseInstalling, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
-	PhaseInstalling:             {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
+	PhaseInstalling:             {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset, PhaseResetting},
 	PhaseBootstrapping:          {PhaseRegistering, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},
-	PhaseRunning:                {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseReconcilingOSVersion, PhaseTriggeringReset},
+	PhaseRunning:                {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseReconcilingOSVersion, PhaseTriggeringReset, PhaseResetting},
 	PhaseReconcilingOSVersion:   {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseRunning, PhaseTriggeringReset},
 	PhaseTriggeringReset:        {PhaseRegistering, PhaseFinalizingRegistration, PhaseBootstrapping, PhaseRunning, PhaseReconcilingOSVersion, PhaseResetting},
 	PhaseResetting:              {PhaseRegistering, PhaseFinalizingRegistration, PhaseRunning, PhaseReconcilingOSVersion, PhaseTriggeringReset},

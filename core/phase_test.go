@@ -48,5 +48,5 @@ func TestEveryPhaseIsReachedAndLeft(t *testing.T) {
 		is.True(entered[p])
 		is.True(MayFollow("", p))
 	}
-	is.True(!MayFollow(PhaseResetting, PhaseInstalling))
+	is.True(!MayFollow(PhaseBootstrapping, PhaseResetting))
 }

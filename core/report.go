@@ -79,6 +79,10 @@ func sayReset(want Desired, seen Observed, say sayFunc) {
 	case seen.Reset == ResetDone && (!want.Reset || seen.Journal.ResetTaken):
 		say(ResetReady, True, ReasonReset, "the host was reset")
 	case !want.Reset && seen.Reset == ResetNone:
+	case resetDone(want, seen):
+		say(ResetReady, True, ReasonReset, "nothing is installed that could be reset")
+	case unconfirmed(want, seen) && seen.Reset != ResetUnderWay && !want.Paused:
+		say(ResetReady, False, ReasonWaitingForReset, "the host is reset once the version on trial is confirmed, or was given up")
 	case want.Paused && seen.Reset != ResetUnderWay:
 		say(ResetReady, False, ReasonWaitingForReset, "the cluster paused this host: it is reset once it is no longer paused")
 	case resetInVain(want, seen):

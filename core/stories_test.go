@@ -18,7 +18,7 @@ import (
 //	wish     version=A armed drained paused bootstrap reset retry=1 judged=x generation=2
 //	host     boot=b2 registered installed installs named cloud-config=c1 post-install=powerOff post-reset=reboot verdict=staged needs-restart restarts current=… staged=… fallen=…
 //	         detail=… primed sentinel reported reset=underWay silent=… invalid=…
-//	journal  adopt | cloud-config HASH | begin VERB | succeed VERB | fail VERB CLASS MESSAGE… | restart | joined | noted | denied | interrupted | lost
+//	journal  adopt | cloud-config HASH | begin VERB | succeed VERB | fail VERB CLASS MESSAGE… | restart | joined | noted | owing | denied | interrupted | lost
 //	time     a duration that passes
 //	decide   prints the decision; its phase must be one that may follow the last
 type story struct {
@@ -191,6 +191,8 @@ func (s *story) journal(t *testing.T, words []string) {
 		j = j.Interrupted(s.seen.Boot, now, 0)
 	case "noted":
 		j = j.noteReset(s.want.Reset, s.seen.Reset)
+	case "owing":
+		j.Ending = endingIsOwed
 	case "denied":
 		j = j.Fail(VerbTriggerReset, Failure{Class: FailureInvalid, Reason: ReasonPolicyDenied, Message: "the rule reset.allow does not allow it"}, now, 0)
 	case "lost":

@@ -162,7 +162,7 @@ func (a *Agent) endBoot(ctx context.Context, seen sight, why, what string, ask f
 		return err
 	}
 	a.Log.Info(what, "why", why)
-	err := ask(ctx, why)
+	err := ask(context.WithoutCancel(ctx), why) // Who knows this host changes nothing about it.
 	if err == nil {
 		a.tell(what)
 		if a.Installs { // Nothing is left to do for whoever installs, however long the end of the boot takes.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"elemental/core"
@@ -59,6 +60,8 @@ func (a *Agent) ask(ctx context.Context, wish ports.Wish, seen *core.Observed) {
 		return
 	}
 	a.schema = description.Schema
+	// A plugin that can't name a host leaves that to whoever manages it.
+	seen.Named = seen.Named || !slices.Contains(description.Verbs, core.VerbSetHostname)
 	observation, invalid, err := a.stand(ctx, wish, seen.Boot)
 	if err != nil {
 		a.silence(seen, err)
