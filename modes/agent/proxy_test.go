@@ -32,8 +32,8 @@ func TestProxiesThatCanNotBeMeantAreErrors(t *testing.T) {
 		"{https: 'http://proxy.example.com', no: 'a b'}":                       "agent.proxy.no has",
 		"{https: 'http://proxy.example.com', no: 'a,,b'}":                      "agent.proxy.no has",
 		"{https: 'http://proxy.example.com', no: 'https://a'}":                 "agent.proxy.no has",
-		"{https: 'http://proxy.example.com', ftp: 'http://proxy.example.com'}": "field ftp not found",
-		"http://proxy.example.com":                                             "cannot unmarshal",
+		"{https: 'http://proxy.example.com', ftp: 'http://proxy.example.com'}": "there is no field ftp",
+		"http://proxy.example.com":                                             "there must be fields",
 	} {
 		_, err := parseConfig([]byte("cluster: {kubeconfig: k, host: h}\nagent: {proxy: " + proxy + "}\n"))
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), canary) {

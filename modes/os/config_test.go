@@ -50,7 +50,7 @@ healthTimeout: 90s
 		"tries: 0":            "tries is 0",
 		"tries: many":         "many",
 		"healthTimeout: -1s":  "healthTimeout is -1s",
-		"healthTimeout: 5":    "cannot unmarshal",
+		"healthTimeout: 5":    "there must be a duration",
 		"root: /x\n---\na: 1": "one document",
 		"[]":                  "image.yaml",
 		"root: [":             "image.yaml",

@@ -84,14 +84,14 @@ func TestRulesThatCanNotBeMeantAreErrors(t *testing.T) {
 		"images: {registries: ['oci://registry/os']}":   "without its scheme",
 		"images: {registries: ['*.example.com']}":       "no registry, repository or path",
 		"images: {registries: ['registry/os@sha256:']}": "no registry, repository or path",
-		"images: {registries: registry.example.com}":    "cannot unmarshal",
+		"images: {registries: registry.example.com}":    "there must be a list",
 		"images: {downgrade: never}":                    `images.downgrade is "never": it must be allow or deny`,
 		"images: {downgrade: true}":                     "must be allow or deny",
-		"images: {verify: false}":                       "not found",
+		"images: {verify: false}":                       "there is no field verify",
 		"plugins: ['']":                                 "has no name",
-		"plugins: image":                                "cannot unmarshal",
-		"reset: {allow: maybe}":                         "cannot unmarshal",
-		"reset: false":                                  "cannot unmarshal",
+		"plugins: image":                                "there must be a list",
+		"reset: {allow: maybe}":                         "there must be true or false, not maybe",
+		"reset: false":                                  "there must be fields",
 	} {
 		is := is.New(t)
 		write(t, path, text)
