@@ -8,10 +8,12 @@ import (
 // ElementalMachineSpec is what a machine wants of the host that serves it.
 type ElementalMachineSpec struct {
 	// providerID is how the machine's node names itself: elemental://<namespace>/<host>.
+	// This version does not use it yet.
 	// +optional
 	ProviderID string `json:"providerID,omitempty"`
 
 	// selector chooses among the free hosts of the namespace; all of them when it is absent.
+	// This version does not use it yet: hostRef names the host.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
@@ -30,7 +32,7 @@ type ElementalMachineSpec struct {
 	// +optional
 	InPlaceUpdate *InPlaceUpdate `json:"inPlaceUpdate,omitempty"`
 
-	// failureDomain is the failure domain that the machine is to be in.
+	// failureDomain is the failure domain that the machine is to be in. This version does not use it yet.
 	// +optional
 	FailureDomain string `json:"failureDomain,omitempty"`
 }
@@ -53,18 +55,19 @@ type InPlaceUpdate struct {
 	// +kubebuilder:validation:Enum=Auto;Manual
 	Drain DrainMode `json:"drain,omitempty"`
 
-	// drainTimeout is how long draining may take before it is called failed.
+	// drainTimeout is how long draining may take before it is called failed. This version does not use it yet.
 	// +optional
 	DrainTimeout *metav1.Duration `json:"drainTimeout,omitempty"`
 
 	// stageFirst stages the new version while the node still serves, and drains after that.
+	// This version does not use it yet.
 	// +optional
 	StageFirst *bool `json:"stageFirst,omitempty"`
 }
 
 // ElementalMachineStatus is what became of a machine.
 type ElementalMachineStatus struct {
-	// initialization is Cluster API's way to ask whether the machine exists.
+	// initialization is Cluster API's way to ask whether the machine exists. This version does not fill it in yet.
 	// +optional
 	Initialization MachineInitialization `json:"initialization,omitempty,omitzero"`
 
@@ -79,12 +82,12 @@ type ElementalMachineStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// addresses of the machine.
+	// addresses of the machine. This version does not fill them in yet.
 	// +optional
 	// +listType=atomic
 	Addresses []MachineAddress `json:"addresses,omitempty"`
 
-	// failureDomain is the failure domain that the machine is in.
+	// failureDomain is the failure domain that the machine is in. This version does not fill it in yet.
 	// +optional
 	FailureDomain string `json:"failureDomain,omitempty"`
 
