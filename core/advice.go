@@ -75,10 +75,14 @@ var counsels = []counsel{
 	{"its agent is not seen, and what is asked for does not run", []string{ReasonNotSeen}, isUnsettled, HealthUnseen, isStaying, lookForAgent},
 	{"its agent is not seen", []string{ReasonNotSeen}, nil, HealthUnseen, nil, lookForAgent},
 	{"its own policy denies the reset", []string{ReasonPolicyDenied}, isLeaving, HealthFailed, isAny, allowReset},
+	{"it was not reset, however often that was begun", []string{ReasonResetGivenUp}, nil, HealthFailed, isAny, resetAnew},
+	{"it is paused, and is to be reset", []string{ReasonPaused}, isToLeave, HealthPaused, nil, unpause},
 	{"resetting it failed", []string{ReasonResetFailed}, nil, HealthFailed, isAny, mendReset},
 	{"it is being reset", []string{ReasonWaitingForReset}, nil, HealthLeaving, nil, letItGoOn},
 	{"it is being deleted", nil, isLeaving, HealthLeaving, nil, letItGoOn},
 	{"the cluster does not know it under its name", []string{ReasonRegistrationFailed}, nil, HealthFailed, nil, checkIdentity},
+	{"it does not bear its name", []string{ReasonNameNotSet}, nil, HealthFailed, isAny, readAgentLog},
+	{"nothing is installed on it", []string{ReasonNotInstalled}, nil, HealthWaiting, nil, installIt},
 	{"its cloud config could not be installed", []string{ReasonCloudConfigFailed}, nil, HealthFailed, isAny, mendCloudConfig},
 	{"installing it failed", []string{ReasonInstallationFailed}, nil, HealthFailed, isAny, readAgentLog},
 	{"it is being installed", []string{ReasonWaitingForInstallation}, nil, HealthUpdating, nil, letItGoOn},
@@ -134,7 +138,11 @@ func (row counsel) applies(c Case) bool {
 func isWell(c Case) bool {
 	return !c.Gone && Wait(c.Generation, c.Requested, c.Standing).End == WaitApplied
 }
-func isLeaving(c Case) bool   { return c.Gone }
+func isLeaving(c Case) bool { return c.Gone }
+func isToLeave(c Case) bool {
+	_, told := Find(c.Conditions, ResetReady)
+	return c.Gone || told
+}
 func isUntold(c Case) bool    { return len(c.Conditions) == 0 }
 func isUnretried(c Case) bool { return c.Retry != c.Retried }
 func isAny(Case) bool         { return true }

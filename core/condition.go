@@ -42,9 +42,11 @@ const (
 const (
 	ReasonRegistered         = "Registered"
 	ReasonRegistrationFailed = "RegistrationFailed"
+	ReasonNameNotSet         = "HostnameNotSet"
 
 	ReasonInstalled              = "Installed"
 	ReasonWaitingForInstallation = "WaitingForInstallation"
+	ReasonNotInstalled           = "NotInstalled"
 	ReasonInstallationFailed     = "InstallationFailed"
 	ReasonCloudConfigFailed      = "CloudConfigInstallationFailed"
 
@@ -55,6 +57,7 @@ const (
 	ReasonReset           = "Reset"
 	ReasonWaitingForReset = "WaitingForReset"
 	ReasonResetFailed     = "ResetFailed"
+	ReasonResetGivenUp    = "ResetGivenUp"
 
 	ReasonApplied               = "Applied"
 	ReasonNothingRequested      = "NothingRequested"

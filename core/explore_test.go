@@ -338,7 +338,7 @@ func (e *explorer) triesForEver(w world, d Decision) (string, bool) {
 func (e *explorer) named(w world, d Decision) (string, bool) {
 	if w.reset {
 		c, _ := Find(d.Conditions, ResetReady)
-		return "reset " + c.Reason, w.resetStage == ResetDone || w.paused || c.Status == True && !w.installed || c.Reason == ReasonResetFailed && e.temper == temperForgetsReset
+		return "reset " + c.Reason, w.resetStage == ResetDone || w.paused || c.Status == True && !w.installed || c.Reason == ReasonResetGivenUp && e.temper == temperForgetsReset
 	}
 	c, _ := Find(d.Conditions, OSVersionReady)
 	if c.Status == True {

@@ -2,6 +2,13 @@ package core
 
 import "fmt"
 
+// What a person puts on a host to ask something of it, with kubectl or by the command line.
+const (
+	LabelInPlaceUpdate    = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
+	AnnotationRetry       = "elementalhost.infrastructure.cluster.x-k8s.io/retry"
+	AnnotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
+)
+
 // UpdateLabel is the value of the label by which a user arms a host for one in-place update.
 type UpdateLabel string
 

@@ -40,7 +40,7 @@ func SumHostReady(s Service) Condition {
 		c.Reason = ReasonHostNotFound
 		c.Message = fmt.Sprintf("there is no ElementalHost %q in this namespace, which spec.hostRef names", s.Named)
 	case s.Host == "":
-		c.Reason, c.Message = ReasonNoHost, "no ElementalHost serves this machine"
+		c.Reason, c.Message = ReasonNoHost, "no ElementalHost serves this machine; name one in spec.hostRef"
 	case s.ServesElse:
 		c.Reason = ReasonNoHost
 		c.Message = fmt.Sprintf("ElementalHost %s serves another machine, %s", s.Host, s.Other)
@@ -63,7 +63,7 @@ func SumHostReady(s Service) Condition {
 func carryOver(c Condition, s Service) Condition {
 	c.Status, c.Reason, c.Message = s.Ready.Status, s.Ready.Reason, s.Ready.Message
 	switch c.Reason {
-	case ReasonWaitingForInstallation:
+	case ReasonWaitingForInstallation, ReasonNotInstalled:
 		c.Reason = ReasonHostWaitsForInstall
 	case ReasonWaitingForBootstrap:
 		c.Reason = ReasonHostWaitsForBootstrap

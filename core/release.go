@@ -113,7 +113,7 @@ func awaits(d Departure) Release {
 		r.Message = fmt.Sprintf("%s; %s", r.Message, d.Alive.Message)
 	}
 	if d.Deleted && (d.Alive.Status != True || r.Reason != ReasonWaitingForReset) {
-		r.Message += "; a host that is gone for good is let go by the annotation " + annotationForceDelete + `: "true"`
+		r.Message += "; a host that is gone for good is let go by the annotation " + AnnotationForceDelete + `: "true"`
 	}
 	return r
 }

@@ -17,7 +17,7 @@ func conditions(want Desired, seen Observed, d Decision) []Condition {
 		return all
 	}
 	if trouble := seen.Journal.Trouble; !seen.Named && !seen.bootstrapped() && trouble.Verb == VerbSetHostname {
-		say(RegistrationReady, False, ReasonRegistrationFailed, "the host does not bear its name: "+trouble.Error())
+		say(RegistrationReady, False, ReasonNameNotSet, "the host does not bear its name: "+trouble.Error())
 	} else {
 		say(RegistrationReady, True, ReasonRegistered, "the host is known to this cluster")
 	}
@@ -45,7 +45,7 @@ func sayInstalled(seen Observed, say sayFunc) {
 	case seen.Journal.Trouble.Verb == VerbInstall:
 		say(InstallationReady, False, ReasonInstallationFailed, seen.Journal.Trouble.Error())
 	case !seen.Installs:
-		say(InstallationReady, False, ReasonWaitingForInstallation, "the system is not installed: run elemental agent install on the host")
+		say(InstallationReady, False, ReasonNotInstalled, "the system is not installed: run elemental agent install on the host")
 	default:
 		say(InstallationReady, False, ReasonWaitingForInstallation, "the system is being installed")
 	}
@@ -86,7 +86,7 @@ func sayReset(want Desired, seen Observed, say sayFunc) {
 	case want.Paused && seen.Reset != ResetUnderWay:
 		say(ResetReady, False, ReasonWaitingForReset, "the cluster paused this host: it is reset once it is no longer paused")
 	case resetInVain(want, seen):
-		say(ResetReady, False, ReasonResetFailed, fmt.Sprintf(
+		say(ResetReady, False, ReasonResetGivenUp, fmt.Sprintf(
 			"the plugin began %d resets and ended none; the next is begun when the retry annotation has a new value", seen.Journal.Resets))
 	case trouble.Reason == ReasonPolicyDenied && trouble.Verb == VerbTriggerReset:
 		say(ResetReady, False, ReasonPolicyDenied, trouble.Error())

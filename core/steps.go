@@ -8,11 +8,7 @@ import (
 
 // What people do about hosts. Every command can be typed as it stands but for the words in capitals.
 
-const (
-	agentLog              = "journalctl -u elemental-agent"
-	labelInPlaceUpdate    = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
-	annotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
-)
+const agentLog = "journalctl -u elemental-agent"
 
 func nothingToDo(Case) []Step { return nil }
 
@@ -40,17 +36,36 @@ func readAgentLog(c Case) []Step {
 func giveUp(c Case) Step {
 	return Step{
 		Text:    "If the machine is gone for good, let the cluster forget it without a reset:",
-		Command: kubectl("annotate elementalhost", c, c.Name, "--overwrite", annotationForceDelete+"=true"),
+		Command: kubectl("annotate elementalhost", c, c.Name, "--overwrite", AnnotationForceDelete+"=true"),
 	}
 }
 
 func giveUpOrLook(c Case) []Step { return append(lookForAgent(c), giveUp(c)) }
 
+func resetAnew(c Case) []Step {
+	return []Step{
+		{Text: "On the host, see why its plugin does not end a reset:", Command: agentLog},
+		retryStep("Once that is mended, let it be begun again:", c),
+		giveUp(c),
+	}
+}
+
+func installIt(Case) []Step {
+	return []Step{{Text: "On the host, install its system:", Command: "elemental agent install"}}
+}
+
 func mendReset(c Case) []Step { return append(readAgentLog(c), giveUp(c)) }
+
+func seePolicy() Step {
+	return Step{
+		Text:    "The policy lies on the host, and nothing in the cluster changes it. Whoever runs the host may allow this:",
+		Command: "cat /etc/elemental/policy.yaml",
+	}
+}
 
 func allowReset(c Case) []Step {
 	return []Step{
-		{Text: "The policy lies on the host, and nothing in the cluster changes it. Whoever runs the host may allow this:", Command: "cat /etc/elemental/policy.yaml"},
+		seePolicy(),
 		retryStep("Once it is allowed, ask for the same again:", c),
 		giveUp(c),
 	}
@@ -99,7 +114,7 @@ func correctRequest(c Case) []Step {
 
 func changePolicy(c Case) []Step {
 	return append([]Step{
-		{Text: "The policy lies on the host, and nothing in the cluster changes it. Whoever runs the host may allow this:", Command: "ls /etc/elemental"},
+		seePolicy(),
 		askOther("Or ask for something else:", c),
 	}, again("Once it is allowed, ask for the same again:", c)...)
 }
@@ -121,7 +136,7 @@ func awaitNext(c Case) []Step {
 func arm(c Case) []Step {
 	return []Step{
 		{Text: "In the cluster of which it is a node, drain it:", Command: "kubectl drain " + word(c.Name) + " --ignore-daemonsets --delete-emptydir-data"},
-		{Text: "Then let the host update:", Command: kubectl("label elementalhost", c, c.Name, "--overwrite", labelInPlaceUpdate+"="+string(LabelPending))},
+		{Text: "Then let the host update:", Command: kubectl("label elementalhost", c, c.Name, "--overwrite", LabelInPlaceUpdate+"="+string(LabelPending))},
 	}
 }
 

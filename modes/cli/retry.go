@@ -23,7 +23,7 @@ func retryCommand(clusterFlags []cli.Flag, of func(*cli.Context) world) *cli.Com
 				"and one that waits for its next attempt is tried at once. What is asked for stays the same.\n\n" +
 				"Where trying again can't help, nothing is asked, and what helps instead is said: a request that is not valid is to be corrected, " +
 				"and a node is to be told that it may be updated in place. A host that runs what is asked for has nothing to retry; to have it look " +
-				"again where a tag leads now, give its annotation elementalhost.infrastructure.cluster.x-k8s.io/retry a new value.",
+				"again where a tag leads now, give its annotation " + core.AnnotationRetry + " a new value.",
 			Examples: []manual.Example{
 				{Does: "Have a host try again, and wait for what becomes of it.", Line: "elemental retry my-elemental-host --wait"},
 				{Does: "Have all hosts of one site try again.", Line: "elemental retry -l site=north"},

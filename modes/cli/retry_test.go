@@ -65,7 +65,7 @@ func TestRetryThatCanNotHelp(t *testing.T) {
 	is.Equal(status, exitFailed)
 	is.Equal(out, "host default/a is asked to try again\n") // The others are asked all the same.
 	is.True(strings.Contains(errs, "kubectl drain node"))
-	is.True(strings.Contains(errs, "kubectl label elementalhost -n default node --overwrite "+labelInPlaceUpdate+"=pending"))
+	is.True(strings.Contains(errs, "kubectl label elementalhost -n default node --overwrite "+core.LabelInPlaceUpdate+"=pending"))
 	is.Equal(retried(t, d, "node"), "")
 	is.Equal(retried(t, d, "invalid"), "")
 }

@@ -171,5 +171,5 @@ func (s subject) settled(document []byte) bool {
 }
 
 func armCommand(namespace string, hosts ...string) string {
-	return fmt.Sprintf("kubectl label elementalhost -n %s %s --overwrite %s=%s", namespace, strings.Join(hosts, " "), labelInPlaceUpdate, core.LabelPending)
+	return fmt.Sprintf("kubectl label elementalhost -n %s %s --overwrite %s=%s", namespace, strings.Join(hosts, " "), core.LabelInPlaceUpdate, core.LabelPending)
 }

@@ -16,9 +16,6 @@ import (
 	"elemental/ports"
 )
 
-// labelInPlaceUpdate arms a node for one update.
-const labelInPlaceUpdate = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
-
 // upgrade is what the operator asks for, and of whom.
 type upgrade struct {
 	world

@@ -1,5 +1,7 @@
 package v1beta1
 
+import "elemental/core"
+
 // The labels of an ElementalHost. Those that say "true" say nothing by any other value.
 const (
 	// LabelMachineName names the Cluster API Machine that a host serves.
@@ -15,7 +17,7 @@ const (
 	// LabelReset is "true" on a host that was reset.
 	LabelReset = "elementalhost.infrastructure.cluster.x-k8s.io/reset"
 	// LabelInPlaceUpdate arms a bootstrapped host for one update: pending, done or failed.
-	LabelInPlaceUpdate = "elementalhost.infrastructure.cluster.x-k8s.io/in-place-update"
+	LabelInPlaceUpdate = core.LabelInPlaceUpdate
 	// LabelClusterName names the cluster that a host is a node of. It is Cluster API's own.
 	LabelClusterName = "cluster.x-k8s.io/cluster-name"
 	// LabelValueTrue is the value of the labels that say yes.
@@ -31,13 +33,13 @@ const (
 	// AnnotationPubKey is a host's public key.
 	AnnotationPubKey = "elementalhost.infrastructure.cluster.x-k8s.io/pub-key"
 	// AnnotationRetry renews the request for an OS version that failed: any new value counts.
-	AnnotationRetry = "elementalhost.infrastructure.cluster.x-k8s.io/retry"
+	AnnotationRetry = core.AnnotationRetry
 	// AnnotationAnsweredRequest is the UID of the ElementalHostRequest by which a host last got its identity.
 	AnnotationAnsweredRequest = "elementalhost.infrastructure.cluster.x-k8s.io/answered-request"
 	// AnnotationRevoked marks a host whose identity was revoked; an administrator may let it in again.
 	AnnotationRevoked = "elementalhost.infrastructure.cluster.x-k8s.io/revoked"
 	// AnnotationForceDelete releases, by the value "true", a host that is gone for good.
-	AnnotationForceDelete = "elementalhost.infrastructure.cluster.x-k8s.io/force-delete"
+	AnnotationForceDelete = core.AnnotationForceDelete
 	// AnnotationBootstrapFrom names the Secret whose bootstrap data was copied for a host: "<secret>" where someone named
 	// it by hand, and "<uid>/<secret>" where it is that of the ElementalMachine which the host serves.
 	AnnotationBootstrapFrom = "elementalhost.infrastructure.cluster.x-k8s.io/bootstrap-from"
