@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
@@ -13,8 +14,12 @@ type Supervisor struct{}
 // Ready says that the process does its work.
 func (Supervisor) Ready() error { return notify(daemon.SdNotifyReady) }
 
-// Status shows one line in systemctl status.
-func (Supervisor) Status(line string) error { return notify("STATUS=" + line) }
+// Status shows one line in systemctl status. Each line of a message is a setting of its own to sd_notify, so that a text of
+// several lines becomes one.
+func (Supervisor) Status(line string) error {
+	parts := strings.FieldsFunc(line, func(r rune) bool { return r == '\n' || r == '\r' })
+	return notify("STATUS=" + strings.Join(parts, "; "))
+}
 
 // Alive feeds the watchdog.
 func (Supervisor) Alive() error { return notify(daemon.SdNotifyWatchdog) }

@@ -67,26 +67,35 @@ func bootOf(t *testing.T, m Machine) string {
 	return facts.BootID
 }
 
-func TestSupervisor(t *testing.T) {
-	portstest.TestSupervisor(t, func(t *testing.T) portstest.SupervisorCase {
-		path := filepath.Join(t.TempDir(), "notify")
-		socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = socket.Close() })
-		t.Setenv("NOTIFY_SOCKET", path)
-		return portstest.SupervisorCase{Supervisor: Supervisor{}, Told: func() []string {
-			var told []string
-			buffer := make([]byte, 4096)
-			for {
-				_ = socket.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-				n, err := socket.Read(buffer)
-				if err != nil {
-					return told
-				}
-				told = append(told, strings.TrimSpace(string(buffer[:n])))
+func TestSupervisor(t *testing.T) { portstest.TestSupervisor(t, supervised) }
+
+// TestStatusIsOneLine sees that no text becomes a second setting, such as one that ends the service's watchdog.
+func TestStatusIsOneLine(t *testing.T) {
+	is := is.New(t)
+	c := supervised(t)
+	is.NoErr(c.Supervisor.Status("it failed:\nno room\r\nSTOPPING=1\n"))
+	is.Equal(c.Told(), []string{"STATUS=it failed:; no room; STOPPING=1"})
+}
+
+// supervised is a service manager's socket, and who speaks to it.
+func supervised(t *testing.T) portstest.SupervisorCase {
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	return portstest.SupervisorCase{Supervisor: Supervisor{}, Told: func() []string {
+		var told []string
+		buffer := make([]byte, 4096)
+		for {
+			_ = socket.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			n, err := socket.Read(buffer)
+			if err != nil {
+				return told
 			}
-		}}
-	})
+			told = append(told, strings.TrimSpace(string(buffer[:n])))
+		}
+	}}
 }
