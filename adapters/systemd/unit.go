@@ -133,10 +133,7 @@ func (u *unit) signal(signal syscall.Signal) {
 
 // adopt takes the unit up on a new connection.
 func (u *unit) adopt(ctx context.Context, m *serviceManager) error {
-	u.mutex.Lock()
-	launched := u.launched
-	u.mutex.Unlock()
-	if !launched {
+	if !u.known() {
 		return nil
 	}
 	m.listen(u.name)
@@ -151,8 +148,18 @@ func (u *unit) adopt(ctx context.Context, m *serviceManager) error {
 	return u.refresh(ctx, m)
 }
 
+// known says whether systemd has heard of the unit. One of which it has not heard yet is not gone.
+func (u *unit) known() bool {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	return u.launched
+}
+
 // refresh asks how the unit stands.
 func (u *unit) refresh(ctx context.Context, m *serviceManager) error {
+	if !u.known() {
+		return nil
+	}
 	values, err := m.values(ctx, u.name)
 	if err != nil {
 		return err

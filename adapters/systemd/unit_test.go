@@ -62,6 +62,19 @@ func TestWhatSystemdSaysOfAUnit(t *testing.T) {
 	}
 }
 
+// TestUnitThatIsBeingStartedIsNotGone asks for the state of a unit of which systemd has not heard yet.
+func TestUnitThatIsBeingStartedIsNotGone(t *testing.T) {
+	is := is.New(t)
+	u := &unit{launcher: NewLauncher(), begun: make(chan struct{}), exited: make(chan struct{})}
+	is.NoErr(u.refresh(t.Context(), nil)) // Nobody is asked.
+	is.NoErr(u.adopt(t.Context(), nil))
+	select {
+	case <-u.Exited():
+		t.Fatal("it is taken for one that is gone")
+	default:
+	}
+}
+
 func TestUnitName(t *testing.T) {
 	is := is.New(t)
 	name := unitName("my plugin@1.2/stage")
