@@ -14,8 +14,8 @@ import (
 	"elemental/e2e/lab"
 )
 
-// TestJoining tells how hosts join by themselves.
-func TestJoining(t *testing.T) {
+// TestLifeJoining tells how hosts join by themselves.
+func TestLifeJoining(t *testing.T) {
 	// What a host owned goes with it: that is the work of the cluster's garbage collector.
 	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
 	t.Run("many from one medium", func(t *testing.T) { joinTogether(t, s) })

@@ -21,9 +21,9 @@ import (
 	"elemental/e2e/lab"
 )
 
-// TestJoiningSecrets sees that no secret of joining is told: not by the controller or an agent that logs all that it
+// TestLifeSecrets sees that no secret of joining is told: not by the controller or an agent that logs all that it
 // does, not by an object other than the one that it is kept in, and not by how a process was started.
-func TestJoiningSecrets(t *testing.T) {
+func TestLifeSecrets(t *testing.T) {
 	allowCores(t)
 	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
 	controller, log := s.debugController(t)
