@@ -54,7 +54,7 @@ test-fast: ## Run the layers that need no hosts: core, contracts, a real API ser
 e2e: check build ## Test the built binary against real hosts; STORY=main-job runs one story
 	tools=$$($(TOOLS) controlplane); \
 	ELEMENTAL_TOOLS=$$tools ELEMENTAL_BINARY=$(CURDIR)/bin/elemental \
-		go test -json -count=1 -timeout 30m $(ONLY) ./e2e/... | $(TOOLS) progress
+		go test -json -count=1 -parallel 3 -timeout 35m $(ONLY) ./e2e/... | $(TOOLS) progress
 
 stories: ## Write the answers in the core's stories again, from what the core now says
 	go test $$($(TOLD)) -run Stories -rewrite

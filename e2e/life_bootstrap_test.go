@@ -22,6 +22,7 @@ import (
 // TestLifeBootstrap tells how hosts get their name and what their registration says, and how what Cluster API's bootstrap
 // provider wrote makes nodes of them: cloud-init and Ignition really do it.
 func TestLifeBootstrap(t *testing.T) {
+	t.Parallel()
 	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
 	if err := hosts.Missing(); err != nil {
 		if os.Getuid() == 0 {

@@ -15,6 +15,7 @@ import (
 // TestLifeInstall tells of a host that begins with an install medium and an empty disk: the medium lets it join, installs its
 // system and turns it off; the disk is the same host from then on.
 func TestLifeInstall(t *testing.T) {
+	t.Parallel()
 	if err := hosts.Missing(); err != nil {
 		if os.Getuid() == 0 {
 			t.Fatal(err)

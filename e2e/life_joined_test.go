@@ -20,6 +20,7 @@ import (
 
 // TestLifeJoined tells how hosts that joined by themselves live with what they were given, and lose it.
 func TestLifeJoined(t *testing.T) {
+	t.Parallel()
 	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
 	t.Run("a machine that has nothing but its medium", func(t *testing.T) { lifeOfAMachine(t, s) })
 	t.Run("one that is revoked", func(t *testing.T) { lifeRevoked(t, s) })

@@ -14,6 +14,7 @@ import (
 // TestLifeRegistrationDeleted tells how hosts outlive the registration that they came through, and how nobody new comes
 // through one that is gone.
 func TestLifeRegistrationDeleted(t *testing.T) {
+	t.Parallel()
 	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
 	defer told(t, time.Now())
 	const spec = `{"approval":"Auto","hostLabels":{"site":"north"},"hostAnnotations":{"example.com/rack":"7"}}`

@@ -17,6 +17,7 @@ import (
 
 // TestLifeReset tells how hosts become fresh again.
 func TestLifeReset(t *testing.T) {
+	t.Parallel()
 	// What a deleted host owned goes with it: that is the work of the cluster's garbage collector.
 	s := newSettingLike(t, func(l *lab.Lab) { l.ControllerManager = true })
 	t.Run("a host that is asked to", func(t *testing.T) { resetAsked(t, s) })
