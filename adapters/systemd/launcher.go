@@ -20,7 +20,7 @@ const (
 	// unitPrefix begins the names of all units that a Launcher starts.
 	unitPrefix = "elemental-plugin-"
 
-	startTime    = 30 * time.Second // for a program to be executed, and for what an earlier agent left to end
+	startTime    = 30 * time.Second // for a program to be executed, and for what an earlier call left to end
 	refreshTime  = 30 * time.Second // after which a unit's state is asked for, in case that a signal was lost
 	lostTime     = time.Minute      // without a connection, after which units are given up
 	pauseAtFirst = 50 * time.Millisecond
@@ -62,7 +62,12 @@ func (l *Launcher) Start(ctx context.Context, program ports.Program) (ports.Proc
 	l.follow(u)
 	m, err := l.connected(within)
 	if err == nil {
-		err = u.start(within, m, l.properties(program))
+		err = l.endOthers(within, m)
+	}
+	if err == nil {
+		if err = u.start(within, m, l.properties(program)); err != nil {
+			u.callOff(ctx, m)
+		}
 	}
 	if err != nil {
 		l.forget(u)
@@ -122,7 +127,7 @@ func (l *Launcher) properties(p ports.Program) []property {
 	set("IgnoreSIGPIPE", false)
 	set("OOMScoreAdjust", int32(-500)) // As the agent has it: a change of the system is the last thing to be killed.
 	set("LogLevelMax", int32(5))       // Notices: that it was started, and has ended well, stands in the agent's log already.
-	set("LimitCORE", uint64(0)) // What a plugin is told is secret.
+	set("LimitCORE", uint64(0))        // What a plugin is told is secret.
 	set("LimitCORESoft", uint64(0))
 	set("KillMode", "control-group")
 	set("TimeoutStartUSec", microseconds(startTime))
@@ -187,8 +192,7 @@ func (l *Launcher) connection() *serviceManager {
 	return l.manager
 }
 
-// connected returns the connection, and makes one where there is none. Units that run on are taken up by it, and
-// those that a killed agent left are ended.
+// connected returns the connection, and makes one where there is none. Units that run on are taken up by it.
 func (l *Launcher) connected(ctx context.Context) (*serviceManager, error) {
 	l.connecting.Lock()
 	defer l.connecting.Unlock()
@@ -224,16 +228,17 @@ func (l *Launcher) take(ctx context.Context, m *serviceManager) error {
 			return fmt.Errorf("asking systemd for the unit %s: %w", u.name, err)
 		}
 	}
-	return l.endOthers(ctx, m)
+	return nil
 }
 
-// endOthers ends the units that nobody follows, and waits for their end: two plugins must not change one system.
+// endOthers ends the units that nobody follows, and waits for their end: two plugins must not change one system. A killed
+// agent left them, or this one has given them up.
 func (l *Launcher) endOthers(ctx context.Context, m *serviceManager) error {
 	asked := map[string]bool{}
 	for {
 		names, err := m.running(ctx, unitPrefix+"*.service")
 		if err != nil {
-			return fmt.Errorf("asking systemd for the units of earlier plugins: %w", err)
+			return notReady(fmt.Errorf("asking systemd for the units of earlier plugins: %w", err))
 		}
 		l.mutex.Lock()
 		names = slices.DeleteFunc(names, func(name string) bool { return l.units[name] != nil })
@@ -249,8 +254,8 @@ func (l *Launcher) endOthers(ctx context.Context, m *serviceManager) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the end of %s, which an earlier agent left (systemctl kill --signal=KILL ends it too): %w",
-				strings.Join(names, ", "), context.Cause(ctx))
+			return notReady(fmt.Errorf("waiting for the end of %s, which an earlier call left (systemctl status says what it waits for): %w",
+				strings.Join(names, ", "), context.Cause(ctx)))
 		case <-time.After(pauseAtFirst):
 		}
 	}

@@ -30,6 +30,10 @@ const (
 // killEvery is how often a unit that is to be killed is killed until it has ended.
 const killEvery = time.Second
 
+// hangTime is how long a unit that is killed may take to end. One that waits in the kernel, for a disk or for a file
+// system of the network, does not end before that answers.
+const hangTime = time.Minute
+
 // unit is a program that runs as a unit. It implements ports.Process.
 type unit struct {
 	launcher *Launcher
@@ -56,7 +60,6 @@ func (u *unit) start(ctx context.Context, m *serviceManager, settings []property
 	// look at that; whoever is asked to end by that ends the unit, too.
 	const mode = "ignore-dependencies"
 	if err := m.call(ctx, "StartTransientUnit", []any{&job}, u.name, mode, settings, []auxiliary{}); err != nil {
-		m.tell("StopUnit", u.name, "replace") // It may have been started all the same.
 		return notReady(fmt.Errorf("asking systemd to start the unit %s: %w", u.name, err))
 	}
 	u.mutex.Lock()
@@ -65,7 +68,6 @@ func (u *unit) start(ctx context.Context, m *serviceManager, settings []property
 	select {
 	case <-u.begun:
 	case <-ctx.Done():
-		m.tell("StopUnit", u.name, "replace")
 		return notReady(fmt.Errorf("waiting until systemd has started the unit %s: %w", u.name, context.Cause(ctx)))
 	}
 	u.mutex.Lock()
@@ -79,6 +81,29 @@ func (u *unit) start(ctx context.Context, m *serviceManager, settings []property
 		return fmt.Errorf("systemd could not prepare its execution, and gave up with status %d (journalctl --unit=%s says more)", u.status, u.name)
 	default:
 		return notReady(fmt.Errorf("starting the unit %s ended with %q", u.name, u.result))
+	}
+}
+
+// callOff ends a unit whose start was not seen to succeed: it may have been started all the same, and two plugins must not
+// change one system. It returns when the unit has ended. What can't be ended or asked for here, the next start waits for.
+func (u *unit) callOff(ctx context.Context, m *serviceManager) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.patience+hangTime)
+	defer cancel()
+	m.tell("StopUnit", u.name, "replace")
+	killing := time.Now().Add(u.patience)
+	for pause := pauseAtFirst; ; pause = min(2*pause, killEvery) {
+		running, err := m.running(ctx, u.name)
+		if err != nil || len(running) == 0 {
+			return
+		}
+		if time.Now().After(killing) {
+			m.kill(u.name, syscall.SIGKILL)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
 	}
 }
 
