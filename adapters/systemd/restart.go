@@ -52,7 +52,7 @@ func (e ending) begin(ctx context.Context, why string) error {
 		return asked
 	}
 	if err := e.startTarget(ctx); err != nil {
-		return fmt.Errorf("asking for the %s of the host: %w", e.name, errors.Join(asked, err))
+		return fmt.Errorf("asking for the %s of the host: %w; and then, without logind: %w", e.name, asked, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -45,6 +46,17 @@ func TestFactsReadTheReleaseFile(t *testing.T) {
 		is.NoErr(os.WriteFile(filepath.Join(root, "usr/lib/os-release"), []byte(release), 0o644))
 		is.Equal(Machine{root: root}.release(), name)
 	}
+}
+
+func TestARestartThatNobodyAnswersIsSaidInOneLine(t *testing.T) {
+	is := is.New(t)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "nobody")) // Nothing restarts this machine.
+	err := Machine{}.Restart(t.Context(), "a test")
+	is.True(errors.Is(err, os.ErrNotExist))
+	says := err.Error()
+	is.True(strings.HasPrefix(says, "asking for the restart of the host: connecting to D-Bus: "))
+	is.True(strings.Contains(says, "; and then, without logind: connecting to the unit manager: "))
+	is.True(!strings.Contains(says, "\n"))
 }
 
 func TestBootIDIsHandedOver(t *testing.T) {

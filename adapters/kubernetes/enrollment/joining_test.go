@@ -5,11 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
 	"elemental/ports"
@@ -203,4 +206,25 @@ func TestAnAnswerOfNoUse(t *testing.T) {
 	h.await("it holds the token that the cluster refuses; delete the request (kubectl -n field delete elementalhostrequest ")
 	c.forget(false)
 	is.Equal((<-joined).Host, "edge-1")
+}
+
+func TestWhatIsWrongIsSaidInOneLine(t *testing.T) {
+	requests := v1beta1.GroupVersion.WithResource("elementalhostrequests").GroupResource()
+	for name, c := range map[string]struct {
+		err, kind error
+		says      string
+	}{
+		"unreachable":  {&url.Error{Op: "Get", URL: "https://cluster", Err: syscall.ECONNREFUSED}, ports.ErrNotReady, `asking https://cluster to join: the API server can't be reached: check registration.server, the network and agent.proxy: Get "https://cluster": connection refused (not ready)`},
+		"overloaded":   {apierrors.NewTooManyRequests("too many", 1), ports.ErrNotReady, "asking https://cluster to join: too many (not ready)"},
+		"unauthorized": {apierrors.NewUnauthorized("who?"), ports.ErrDenied, "asking https://cluster to join: the token of registration edge is not valid any more: hand this host a new configuration (elemental registration config edge): who? (denied)"},
+		"forbidden":    {apierrors.NewForbidden(requests, "one", errors.New("no")), ports.ErrDenied, `asking https://cluster to join: elementalhostrequests.infrastructure.cluster.x-k8s.io "one" is forbidden: no (denied)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			err := explain(Bundle{Server: "https://cluster", Registration: "edge"}, c.err)
+			is.Equal(err.Error(), c.says)
+			is.True(errors.Is(err, c.kind))
+			is.True(errors.Is(err, c.err)) // The cause is still told apart.
+		})
+	}
 }

@@ -49,7 +49,7 @@ func (e *Enrollment) Keep(ctx context.Context, told func(reason, message string)
 			return nil
 		case apierrors.IsUnauthorized(err):
 			e.bury(used.Token)
-			return fmt.Errorf("the cluster does not accept the token of host %s any more: %w", used.Host, errors.Join(ports.ErrDenied, err))
+			return fmt.Errorf("the cluster does not accept the token of host %s any more: %w (%w)", used.Host, err, ports.ErrDenied)
 		case err != nil:
 			failures++
 			told("RenewalFailed", err.Error())

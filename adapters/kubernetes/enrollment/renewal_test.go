@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -59,7 +60,9 @@ func TestTheClusterRefusesTheToken(t *testing.T) {
 			h.time.sleep = sleep // The next renewal is hours away.
 			c.forget(forgotten)
 			is.Equal(h.use(), http.StatusUnauthorized) // Any request will do.
-			is.True(errors.Is(<-kept, ports.ErrDenied))
+			ended := <-kept
+			is.True(errors.Is(ended, ports.ErrDenied))
+			is.True(!strings.Contains(ended.Error(), "\n")) // It is read in one line.
 			after := h.join()
 			is.Equal(after.Host, before.Host)
 			is.True(after.Request != before.Request)

@@ -112,8 +112,11 @@ func explain(bundle Bundle, err error) error {
 		remedy = fmt.Sprintf("it does not prove to be the server that registration.certificateAuthority speaks of: hand this host a new configuration (elemental registration config %s): ", bundle.Registration)
 	default:
 		kind = ports.ErrNotReady
+		if answered := apierrors.APIStatus(nil); !errors.As(err, &answered) {
+			remedy = "the API server can't be reached: check registration.server, the network and agent.proxy: "
+		}
 	}
-	return fmt.Errorf("asking %s to join: %s%w", bundle.Server, remedy, errors.Join(kind, err))
+	return fmt.Errorf("asking %s to join: %s%w (%w)", bundle.Server, remedy, err, kind)
 }
 
 // connect speaks to the API server with the token of a bundle.

@@ -6,7 +6,6 @@ package hostclient
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -149,5 +148,5 @@ func (c *Client) failure(doing string, err error) error {
 	case apierrors.IsConflict(err):
 		kind = ports.ErrConflict
 	}
-	return fmt.Errorf("%s host %s/%s: %w", doing, c.namespace, c.name, errors.Join(kind, err))
+	return fmt.Errorf("%s host %s/%s: %w (%w)", doing, c.namespace, c.name, err, kind)
 }

@@ -11,10 +11,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
+	"elemental/ports"
 )
 
 // asked remembers what a source was asked for.
@@ -106,4 +108,23 @@ func TestARevokedHostIsToldNothing(t *testing.T) {
 	is.Equal(wish.OSVersion, nil)
 	delete(host.Annotations, v1beta1.AnnotationRevoked)
 	is.True(wishOf(host).Registered)
+}
+
+func TestAFailureIsSaidInOneLine(t *testing.T) {
+	leases := schema.GroupResource{Resource: "leases"}
+	c := &Client{namespace: "field", name: "edge"}
+	for name, told := range map[string]struct{ err, kind error }{
+		"away":     {errors.New("no route"), ports.ErrNotReady},
+		"missing":  {apierrors.NewNotFound(leases, "edge"), ports.ErrNotFound},
+		"denied":   {apierrors.NewForbidden(leases, "edge", errors.New("no")), ports.ErrDenied},
+		"conflict": {apierrors.NewConflict(leases, "edge", errors.New("old")), ports.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			err := c.failure("renewing the lease of", told.err)
+			is.Equal(err.Error(), "renewing the lease of host field/edge: "+told.err.Error()+" ("+told.kind.Error()+")")
+			is.True(errors.Is(err, told.kind))
+			is.True(errors.Is(err, told.err))
+		})
+	}
 }
