@@ -15,10 +15,11 @@ type Launcher interface {
 
 // Process is a program that was started.
 type Process interface {
-	// Exited is closed when the program has ended and all that it has started was ended too.
+	// Exited is closed when the program has ended and all that it has started was ended too, or when its Exit is Lost.
 	Exited() <-chan struct{}
 	// Stop asks the program, and all that it has started, to end; kills what still runs after the program's patience;
-	// and returns when it has exited.
+	// and returns when it has exited. What has not ended a minute after that, since it hangs in the kernel, is given up:
+	// its Exit is Lost.
 	Stop()
 	// Kill kills the program and all that it has started, and does not wait for their end.
 	Kill()

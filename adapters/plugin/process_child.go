@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -17,6 +18,10 @@ import (
 	"elemental/ports"
 )
 
+// hangTime is how long a program that is killed may take to end. One that waits in the kernel, for a disk or for a file
+// system of the network, does not end before that answers.
+const hangTime = time.Minute
+
 // Children starts programs as child processes of this one, with no more rights than it has itself. It is for where no
 // service manager runs. It implements ports.Launcher.
 type Children struct{}
@@ -25,7 +30,9 @@ type Children struct{}
 type child struct {
 	command  *exec.Cmd
 	patience time.Duration
-	exited   chan struct{} // closed when the program has exited and nothing of its group is left
+	exited   chan struct{} // closed when the program has exited and nothing of its group is left, or when it is given up
+	ending   sync.Once     // for that
+	lost     string        // why it was given up; to be read when it has exited
 	left     bool          // it left children behind; to be read when it has exited
 
 	reaping sync.Mutex // held while the process ID may become someone else's
@@ -71,6 +78,9 @@ func (p *child) Exited() <-chan struct{} { return p.exited }
 
 // Exit says how the program ended.
 func (p *child) Exit() ports.Exit {
+	if p.lost != "" {
+		return ports.Exit{Lost: p.lost}
+	}
 	status := p.command.ProcessState.Sys().(syscall.WaitStatus)
 	if status.Signaled() {
 		return ports.Exit{Signal: int(status.Signal()), Left: p.left}
@@ -88,7 +98,7 @@ func (p *child) attend(begun chan<- error) {
 	if err != nil {
 		return
 	}
-	defer close(p.exited)
+	defer p.end("")
 	p.awaitExit()
 	// As long as the plugin is not reaped, its ID and that of its group are no one else's.
 	if p.left = p.childrenLeft(); p.left {
@@ -127,14 +137,26 @@ func (p *child) signal(s syscall.Signal) {
 // Kill kills the program and its children at once.
 func (p *child) Kill() { p.signal(syscall.SIGKILL) }
 
-// Stop ends the program and its children: it asks, waits, and kills.
+// end notes that the program has exited, or why it was given up; only the first time counts.
+func (p *child) end(lost string) {
+	p.ending.Do(func() {
+		p.lost = lost
+		close(p.exited)
+	})
+}
+
+// Stop ends the program and its children: it asks, waits, and kills. What does not end then is given up.
 func (p *child) Stop() {
 	p.signal(syscall.SIGTERM)
 	select {
 	case <-p.exited:
 	case <-time.After(p.patience):
 		p.signal(syscall.SIGKILL)
-		<-p.exited
+		select {
+		case <-p.exited:
+		case <-time.After(hangTime):
+			p.end(fmt.Sprintf("it was killed and had not ended %s later: it may wait for a disk or for a file system of the network", hangTime))
+		}
 	}
 }
 

@@ -125,16 +125,19 @@ func (u *unit) Exit() ports.Exit {
 	return u.exit
 }
 
-// Stop asks everything in the unit to end, waits, and kills it.
+// Stop asks everything in the unit to end, waits, and kills it. What does not end then is given up.
 //
 // It sends signals, and does not ask systemd for the unit's stop: that would wait for its turn when the host shuts
 // down, behind that of the agent, which waits for its plugin.
 func (u *unit) Stop() {
 	u.signal(syscall.SIGTERM)
-	wait := u.patience
+	last, wait := time.After(u.patience+hangTime), u.patience
 	for {
 		select {
 		case <-u.exited:
+			return
+		case <-last:
+			u.end(ports.Exit{Lost: fmt.Sprintf("it was killed and had not ended %s later: it may wait for a disk or for a file system of the network", hangTime)})
 			return
 		case <-time.After(wait):
 			// What is said while there is no connection is not heard.

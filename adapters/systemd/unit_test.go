@@ -3,6 +3,8 @@ package systemd
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/matryer/is"
@@ -73,6 +75,25 @@ func TestUnitThatIsBeingStartedIsNotGone(t *testing.T) {
 		t.Fatal("it is taken for one that is gone")
 	default:
 	}
+}
+
+// TestUnitThatCannotBeKilledIsGivenUp stops a unit that never ends, as one does not that waits for a disk.
+func TestUnitThatCannotBeKilledIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		u := &unit{launcher: NewLauncher(), patience: 5 * time.Second, begun: make(chan struct{}), exited: make(chan struct{})}
+		began := time.Now()
+		go func() {
+			time.Sleep(time.Hour)
+			u.end(ports.Exit{}) // Or the test would hang.
+		}()
+		u.Stop()
+		is.Equal(time.Since(began), 65*time.Second)
+		is.True(strings.Contains(u.Exit().Lost, "had not ended"))
+		<-u.Exited()
+		time.Sleep(2 * time.Hour)
+		is.True(u.Exit().Lost != "") // what was said of it stays
+	})
 }
 
 func TestUnitName(t *testing.T) {
