@@ -92,8 +92,7 @@ type AgentConfig struct {
 	// +optional
 	OSPlugin string `json:"osPlugin,omitempty"`
 
-	// reconciliation is how long the prototype's agent waited between two looks. It is accepted and has no effect: the agent
-	// is told of changes.
+	// reconciliation is accepted for manifests of earlier agents and has no effect, since the agent is told of changes.
 	// +optional
 	Reconciliation *metav1.Duration `json:"reconciliation,omitempty"`
 
