@@ -97,14 +97,19 @@ func (c *call) await(ctx context.Context) (json.RawMessage, error) {
 	return c.last.Result, nil
 }
 
+// secret says whether a plugin is told secrets for a verb: tokens, keys and passwords. What it then says against the
+// protocol may be a part of them, and is never quoted.
+func secret(verb core.Verb) bool {
+	return verb == core.VerbBootstrap || verb == core.VerbInstall || verb == core.VerbInstallCloudConfig
+}
+
 // explain adds the plugin's log to a failure, and its last line to the message where the plugin itself
 // gave none.
 func (c *call) explain(err error) error {
 	var failure core.Failure
 	if b := (breach{}); errors.As(err, &b) {
 		failure = core.Failure(b)
-		// What a plugin says while it holds the bootstrap data may be a part of that.
-		if words := c.log.lastWords(); words != "" && c.verb != core.VerbBootstrap {
+		if words := c.log.lastWords(); words != "" && !secret(c.verb) {
 			failure.Message += fmt.Sprintf("; its log ends with %q", words)
 		}
 	} else if !errors.As(err, &failure) {
@@ -168,22 +173,32 @@ func (c *call) finish() error {
 // take reads one line of the answer.
 func (c *call) take(l line) error {
 	if l.long {
-		return c.failure("PluginProtocolError", "wrote a line longer than %d bytes: %s", maxLine, quote(l.text))
+		return c.failure("PluginProtocolError", "wrote a line longer than %d bytes%s", maxLine, c.shown(l.text))
 	}
 	a, err := parseAnswer(l.text)
 	switch {
 	case err != nil && l.cut:
-		return c.failure("PluginProtocolError", "stopped in the middle of a line: %s", quote(l.text))
+		return c.failure("PluginProtocolError", "stopped in the middle of a line%s", c.shown(l.text))
+	case err != nil && secret(c.verb):
+		return c.failure("PluginProtocolError", "does not speak %s%s", Protocol, c.shown(l.text))
 	case err != nil:
 		return c.failure("PluginProtocolError", "does not speak %s: %v", Protocol, err)
 	case c.last != nil:
-		return c.failure("PluginProtocolError", "went on after the line that ends its answer: %s", quote(l.text))
+		return c.failure("PluginProtocolError", "went on after the line that ends its answer%s", c.shown(l.text))
 	case a.final():
 		c.last = &a
 	case c.progress != nil:
 		c.progress(a.Progress.port())
 	}
 	return nil
+}
+
+// shown quotes what a plugin wrote, where that can be no secret.
+func (c *call) shown(text []byte) string {
+	if secret(c.verb) {
+		return " (its words are not shown: they may hold a secret)"
+	}
+	return ": " + quote(text)
 }
 
 // judge says what an ended plugin's answer is worth. An exit status says nothing when it was we who ended it.

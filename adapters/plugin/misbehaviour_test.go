@@ -133,6 +133,37 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
+// TestSecretsAreNotQuoted has a plugin say what it was told, in every wrong way: none of it reaches the host's status.
+func TestSecretsAreNotQuoted(t *testing.T) {
+	const say = `read -r line; `
+	for name, text := range map[string]string{
+		"in its log":               say + `echo "$line" >&2; exit 1`,
+		"as garbage":               say + `echo "$line"`,
+		"in half a line":           say + `printf '{"result":"s3cret'`,
+		"as a key that is twice":   `echo '{"result":{"s3cret":1,"s3cret":2}}'`,
+		"as something unknown":     `echo '{"s3cret":1}'`,
+		"as a number":              `echo '{"progress":{"step":"x","percent":"s3cret"}}'; echo '{"progress":{"percent":1e999999993}}'; echo '{"progress":{"s3cret":1,"percent":""}}'`,
+		"after its answer":         result + `; echo '{"result":"s3cret"}'`,
+		"in a line without an end": `yes s3cret | tr -d '\n'`,
+	} {
+		for _, verb := range []core.Verb{core.VerbBootstrap, core.VerbInstall, core.VerbInstallCloudConfig} {
+			t.Run(name+" of "+string(verb), func(t *testing.T) {
+				is := is.New(t)
+				s := script(t, text)
+				failure := failureOf(t, s.Do(t.Context(), verb, ports.Request{
+					Host: "host-1", Bootstrap: &ports.BootstrapData{Format: "cloud-config", Data: []byte("s3cret")},
+					CloudConfig: []byte(`{"password":"s3cret"}`), Files: []ports.File{{Path: "/etc/key", Data: []byte("s3cret")}},
+				}, nil))
+				is.True(failure.Reason == "PluginProtocolError" || failure.Reason == "PluginExited")
+				for _, word := range []string{"s3cret", "czNjcmV0", "1e999999993"} {
+					is.True(!strings.Contains(failure.Message, word)) // what it was told
+				}
+				is.True(name == "in its log" || strings.HasSuffix(failure.Message, "(its words are not shown: they may hold a secret)"))
+			})
+		}
+	}
+}
+
 // heap is what the agent's memory holds when all that can be freed is.
 func heap() uint64 {
 	runtime.GC()

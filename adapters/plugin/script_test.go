@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 // preamble is the beginning of every script: it describes itself and answers observe.
 const preamble = `#!/bin/sh
 case "$1" in
-describe) echo '{"result":{"name":"script","protocols":["elemental.io/plugin/v1"],"verbs":["observe","stage","unstage","confirm","bootstrap"]}}'; exit;;
+describe) echo '{"result":{"name":"script","protocols":["elemental.io/plugin/v1"],"verbs":["observe","stage","unstage","confirm","bootstrap","install","installCloudConfig"]}}'; exit;;
 observe) echo '{"result":{"verdict":"satisfied"}}'; exit;;
 esac
 `
