@@ -22,14 +22,23 @@ const (
 	ignitionFile = folder + "/config.ign"
 	// begunFile says which config may be applied in part.
 	begunFile = folder + "/begun.json"
-	// logFile is what Ignition said last. Where a config is wrong, a piece of it may stand there.
-	logFile = folder + "/ignition.log"
+	// ignitionLog is what Ignition said last. Where a config is wrong, a piece of it may stand there.
+	ignitionLog = folder + "/ignition.log"
+	// presetLog is what systemctl said last when it enabled the units of a config.
+	presetLog = folder + "/systemctl.log"
 	// applyLink is Ignition's one program under the name by which it applies a config to a system that runs.
 	applyLink = folder + "/ignition-apply"
 )
 
 // ignitionTime is how long Ignition may take, which fetches what its config refers to.
 const ignitionTime = 8 * time.Minute
+
+// step is a program's part in applying a config.
+type step struct {
+	log    string // the file on the host with all that the program says
+	reason string // of its failure
+	does   string // what it does, as the end of a sentence
+}
 
 // ignite applies an Ignition config to the system that runs, so that its files and units are there at the next boot.
 func (p *Plugin) ignite(ctx context.Context, _, instance string, data []byte) error {
@@ -61,7 +70,8 @@ func (p *Plugin) ignite(ctx context.Context, _, instance string, data []byte) er
 	if err := durable.WriteJSON(p.path(begunFile), application{Format: formatIgnition, Instance: instance}); err != nil {
 		return err
 	}
-	if err := p.run(ctx, []string{apply, "--root", p.root, p.path(ignitionFile)}, "container=elemental"); err != nil {
+	applying := step{log: ignitionLog, reason: "IgnitionFailed", does: "applied the bootstrap data"}
+	if err := p.run(ctx, applying, []string{apply, "--root", p.root, p.path(ignitionFile)}, "container=elemental"); err != nil {
 		return err
 	}
 	if err := p.preset(ctx, config.units()); err != nil {
@@ -125,11 +135,12 @@ func (p *Plugin) preset(ctx context.Context, units []string) error {
 		return failed("SystemdMissing", "there is no systemctl on this host, which must enable the units of the Ignition config")
 	}
 	// With a root it works on files alone, and asks no manager.
-	return p.run(ctx, append([]string{p.path(systemctl), "--root=" + p.root, "preset", "--"}, units...))
+	enabling := step{log: presetLog, reason: "PresetFailed", does: "enabled the units of the Ignition config"}
+	return p.run(ctx, enabling, append([]string{p.path(systemctl), "--root=" + p.root, "preset", "--"}, units...))
 }
 
 // run runs a program, and keeps what it says on the host alone: a piece of the config may be in it.
-func (p *Plugin) run(ctx context.Context, args []string, env ...string) error {
+func (p *Plugin) run(ctx context.Context, s step, args []string, env ...string) error {
 	var said bytes.Buffer
 	_, err := program.Run(ctx, program.Command{
 		Args: args, Env: env, Dir: "/", Timeout: ignitionTime,
@@ -139,7 +150,7 @@ func (p *Plugin) run(ctx context.Context, args []string, env ...string) error {
 			}
 		},
 	})
-	if kept := durable.WriteFile(p.path(logFile), said.Bytes(), 0o600); kept != nil {
+	if kept := durable.WriteFile(p.path(s.log), said.Bytes(), 0o600); kept != nil {
 		return errors.Join(err, kept)
 	}
 	name := args[0][strings.LastIndexByte(args[0], '/')+1:]
@@ -151,9 +162,9 @@ func (p *Plugin) run(ctx context.Context, args []string, env ...string) error {
 		return ctx.Err()
 	case errors.As(err, &exit):
 		exit.Tail = ""
-		return failed("IgnitionFailed", "%v when it applied the bootstrap data%s: see %s on the host", exit, wrongAt(said.String()), logFile)
+		return failed(s.reason, "%v when it %s%s: see %s on the host", exit, s.does, wrongAt(said.String()), s.log)
 	default:
-		return failed("IgnitionFailed", "running %s: %v", name, err)
+		return failed(s.reason, "running %s: %v", name, err)
 	}
 }
 

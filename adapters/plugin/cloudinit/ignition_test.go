@@ -72,6 +72,21 @@ func TestIgnitionIsKilled(t *testing.T) {
 	is.Equal(s.read("asked"), "once more\nonce more\n")
 }
 
+// TestUnitsCanNotBeEnabled keeps what Ignition said apart from what systemctl says.
+func TestUnitsCanNotBeEnabled(t *testing.T) {
+	is := is.New(t)
+	s := withIgnition(t)
+	s.write("usr/bin/systemctl", "#!/bin/sh\necho s3cret unit\nexit 1\n", 0o755)
+	err := s.bootstrap("ignition", joinConfig)
+	s.fails(err, "PresetFailed")
+	is.True(strings.Contains(err.Error(), "systemctl exited with status 1 when it enabled the units of the Ignition config: see /var/lib/elemental/bootstrap/systemctl.log on the host"))
+	is.Equal(s.read("var/lib/elemental/bootstrap/systemctl.log"), "s3cret unit\n")
+	s.private("var/lib/elemental/bootstrap/systemctl.log", 0o600)
+	is.True(strings.Contains(s.read("var/lib/elemental/bootstrap/ignition.log"), "CRITICAL"))
+	s.write("usr/bin/systemctl", presetting, 0o755)
+	is.NoErr(s.bootstrap("ignition", joinConfig))
+}
+
 func TestIgnitionUnderItsOtherName(t *testing.T) {
 	is := is.New(t)
 	s := newSystem(t, "usr/bin/systemctl")

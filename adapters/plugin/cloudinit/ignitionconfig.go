@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"elemental/core"
 )
 
 // ignitionConfig is an Ignition config, as far as it matters here what is in it.
 type ignitionConfig struct {
-	whole map[string]json.RawMessage
-	known knownIgnition
+	whole map[string]any
+	known knownIgnition // of the whole
 }
 
 type knownIgnition struct {
@@ -45,14 +47,30 @@ type node struct {
 	} `json:"contents"`
 }
 
+// ignitionNames are the fields by which it is judged whether a config can be applied.
+var ignitionNames = [...]string{
+	"ignition", "version", "passwd", "kernelArguments", "storage", "disks", "raid", "luks", "filesystems", "files",
+	"path", "overwrite", "append", "contents", "source", "systemd", "units", "name", "enabled",
+}
+
 // parseIgnition reads a config, and refuses what can't be applied to a system that runs. The words of a decoder are
 // not handed on: they may hold a piece of the config.
 func parseIgnition(data []byte) (ignitionConfig, error) {
 	var c ignitionConfig
-	if json.Unmarshal(data, &c.whole) != nil || c.whole == nil {
-		return c, failed("InvalidBootstrapData", "the format of the bootstrap data is %s, and it is no JSON object", formatIgnition)
+	// A field that stands twice would be one thing here and another there.
+	text, err := core.CanonicalJSON(data)
+	if err == nil {
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		err = decoder.Decode(&c.whole)
 	}
-	if json.Unmarshal(data, &c.known) != nil {
+	if err != nil || c.whole == nil {
+		return c, failed("InvalidBootstrapData", "the format of the bootstrap data is %s, and it is no JSON object in which each field stands once", formatIgnition)
+	}
+	if name := misspelt(c.whole); name != "" {
+		return c, failed("InvalidBootstrapData", "a field of the Ignition config is spelt as %s but for the case of its letters: write %s", name, name)
+	}
+	if json.Unmarshal(text, &c.known) != nil {
 		return c, failed("InvalidBootstrapData", "the bootstrap data is JSON, and no Ignition config: see https://coreos.github.io/ignition/specs")
 	}
 	if version := c.known.Ignition.Version; !strings.HasPrefix(version, "3.") {
@@ -73,6 +91,31 @@ func parseIgnition(data []byte) (ignitionConfig, error) {
 		}
 	}
 	return c, nil
+}
+
+// misspelt returns a known name of which a field anywhere in a value differs in case alone; empty when there is none. Go's
+// decoder, which is Ignition's too, takes the one for the other, so that it would be applied and not be judged.
+func misspelt(value any) string {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, inner := range value {
+			for _, name := range ignitionNames {
+				if key != name && strings.EqualFold(key, name) {
+					return name
+				}
+			}
+			if name := misspelt(inner); name != "" {
+				return name
+			}
+		}
+	case []any:
+		for _, inner := range value {
+			if name := misspelt(inner); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // says says whether there is anything in a part of a config.
@@ -100,22 +143,16 @@ func (c ignitionConfig) units() []string {
 
 // overwriting is the config with each file that it writes allowed to be there already.
 func (c ignitionConfig) overwriting() ([]byte, error) {
-	whole := map[string]any{}
-	text, err := json.Marshal(c.whole)
-	if err == nil {
-		decoder := json.NewDecoder(bytes.NewReader(text))
-		decoder.UseNumber()
-		err = decoder.Decode(&whole)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("writing the Ignition config: %w", err)
-	}
-	storage, _ := whole["storage"].(map[string]any)
+	storage, _ := c.whole["storage"].(map[string]any)
 	files, _ := storage["files"].([]any)
 	for i, file := range c.files() {
 		if written, ok := files[i].(map[string]any); ok && file.Contents.Source != nil {
 			written["overwrite"] = true
 		}
 	}
-	return json.Marshal(whole)
+	text, err := json.Marshal(c.whole)
+	if err != nil {
+		return nil, fmt.Errorf("writing the Ignition config: %w", err)
+	}
+	return text, nil
 }
