@@ -13,11 +13,11 @@ import (
 	"elemental/core"
 )
 
-// File is a journal in a folder. It implements ports.Journal.
+// File is a journal in a file. It implements ports.Journal.
 type File struct{ path string }
 
-// New returns the journal of a work dir, which is made when it is first saved.
-func New(workDir string) File { return File{path: filepath.Join(workDir, "journal.json")} }
+// New returns the journal in a file, which is made with its folder when the journal is first saved.
+func New(path string) File { return File{path: path} }
 
 // document is what stands in the file. Format grows when a reader of before would misread it.
 type document struct {

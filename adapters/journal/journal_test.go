@@ -21,8 +21,8 @@ func TestJournal(t *testing.T) {
 			portstest.TestJournal(t, func(t *testing.T) portstest.JournalCase {
 				dir := filepath.Join(t.TempDir(), "made", "when", "saved")
 				return portstest.JournalCase{
-					Journal: journal.New(dir),
-					Reopen:  func() ports.Journal { return journal.New(dir) },
+					Journal: journal.New(filepath.Join(dir, "journal.json")),
+					Reopen:  func() ports.Journal { return journal.New(filepath.Join(dir, "journal.json")) },
 					Damage: func() {
 						if err := os.WriteFile(filepath.Join(dir, "journal.json"), []byte(damage), 0o600); err != nil {
 							t.Fatal(err)
@@ -37,9 +37,9 @@ func TestJournal(t *testing.T) {
 func TestSaveLeavesTheOldJournalWhereTheNewOneCannotBe(t *testing.T) {
 	is := is.New(t)
 	ctx, dir := context.Background(), t.TempDir()
-	j := journal.New(dir)
+	j := journal.New(filepath.Join(dir, "journal.json"))
 	is.NoErr(j.Save(ctx, core.Journal{Requested: "old"}))
-	blocked := journal.New(filepath.Join(dir, "journal.json")) // A file where a folder should be.
+	blocked := journal.New(filepath.Join(dir, "journal.json", "journal.json")) // A file where a folder should be.
 	err := blocked.Save(ctx, core.Journal{Requested: "new"})
 	is.True(err != nil)
 	kept, err := j.Load(ctx)

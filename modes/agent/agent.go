@@ -10,15 +10,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/modes/agentfile"
 	"elemental/modes/manual"
 )
 
 // ExitRestart is the exit code of an agent whose host is a plain process and is to be started again; it is
 // what systemd-nspawn returns for a container that restarts.
 const ExitRestart = 133
-
-// configPath is where the units of packaging/systemd look for the agent's configuration.
-const configPath = "/etc/elemental/agent.yaml"
 
 // Command is `elemental agent`.
 func Command(version string) *cli.Command {
@@ -29,7 +27,7 @@ func Command(version string) *cli.Command {
 		Description: manual.Page{
 			Text: "Runs on each host, as root. Without a command it is `elemental agent run`. The others begin a host's life and end it.",
 			Examples: []manual.Example{
-				{Does: "Run the agent, as elemental-agent.service does.", Line: "elemental agent --config /etc/elemental/agent.yaml"},
+				{Does: "Run the agent, as elemental-agent.service does.", Line: "elemental agent --config " + agentfile.Path},
 			},
 			Statuses: manual.Read(keep.Description).Statuses,
 			See:      []string{"elemental os status", "docs/joining.md", "docs/plugins.md"},
@@ -55,7 +53,7 @@ func runCommand(version string) *cli.Command {
 				"conditions in the status of that object. A host that joins by itself waits until it is let in, and takes up another\n" +
 				"registration that stands in its configuration meanwhile; all else is read once. It keeps a journal in its work\n" +
 				"dir, and goes on by itself when the cluster is away. It never installs a system.",
-			Examples: []manual.Example{{Does: "Run the agent.", Line: "elemental agent run --config /etc/elemental/agent.yaml"}},
+			Examples: []manual.Example{{Does: "Run the agent.", Line: "elemental agent run --config " + agentfile.Path}},
 			Statuses: []manual.Status{
 				{Code: 0, Means: "it was told to end, or the host is a plain process and turns off"},
 				{Code: 1, Means: "its configuration can't be read, or another agent works on this host"},
@@ -80,22 +78,22 @@ func runCommand(version string) *cli.Command {
 // agentFlags are those that every command of the agent has.
 func agentFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Value: configPath, Usage: "read the configuration from `FILE`"},
+		&cli.StringFlag{Name: "config", Value: agentfile.Path, Usage: "read the configuration from `FILE`"},
 		&cli.BoolFlag{Name: "debug", Usage: "log what is only of interest when something is wrong"},
 	}
 }
 
 // configOf reads the configuration that the flags name, and lets it hold for this process.
-func configOf(c *cli.Context) (Config, error) {
-	config, err := ReadConfig(c.String("config"))
+func configOf(c *cli.Context) (agentfile.Config, error) {
+	config, err := agentfile.Read(c.String("config"))
 	if err != nil {
-		return Config{}, err
+		return agentfile.Config{}, err
 	}
 	config.Agent.Debug = config.Agent.Debug || c.Bool("debug")
-	return config, config.Agent.Proxy.publish()
+	return config, publish(config.Agent.Proxy)
 }
 
-func logTo(out io.Writer, config Config, level slog.Level) *slog.Logger {
+func logTo(out io.Writer, config agentfile.Config, level slog.Level) *slog.Logger {
 	if config.Agent.Debug {
 		level = slog.LevelDebug
 	}

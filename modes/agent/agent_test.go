@@ -371,34 +371,3 @@ func TestTheServiceManagerIsNotToldOfALifeThatAnotherFollows(t *testing.T) {
 		b.True(!slices.Contains(b.supervisor.Told(), "STOPPING=1"))
 	})
 }
-
-func FuzzConfig(f *testing.F) {
-	f.Add([]byte("cluster: {kubeconfig: /k, host: h}\nagent: {osPlugin: dummy}\n"))
-	f.Add([]byte("agent: [1]"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		config, err := parseConfig(text)
-		if err == nil && (config.Cluster.Kubeconfig == "" || config.Cluster.Host == "" || config.Agent.MaxAttempts < 1) {
-			t.Fatalf("%q is accepted as %+v", text, config)
-		}
-	})
-}
-
-func TestConfigRefusesWhatItDoesNotKnow(t *testing.T) {
-	is := is.New(t)
-	for text, want := range map[string]string{
-		"":                        "cluster.kubeconfig is missing: name the file with this host's identity, or let the host join by a registration",
-		"registration: {name: r}": "registration is incomplete: it needs server, namespace, name and token; elemental registration config NAME prints it whole",
-		"registration: {name: r, namespace: n, token: t, server: 'http://x'}": `registration.server is "http://x": it must begin with https://`,
-		"cluster: {kubeconfig: /k}\nregistration: {name: r}":                  "both cluster.kubeconfig and registration are there: a host has its identity by hand, or joins by itself",
-		"cluster: {kubeconfig: /k}":                                           "cluster.host is missing: name this host's ElementalHost",
-		"cluster: {kubeconfig: /k, host: h}\nagent: {maxAttempts: 0}":         "agent.maxAttempts is 0: it must be at least 1",
-		"cluster: {kubeconfig: /k, host: h}\nagent: {bootstrapTimeout: 0s}":   "agent.bootstrapTimeout is 0s: it must be at least 1s, such as 30m",
-		"cluster: {kubeconfig: /k, host: h}\nagent: {restart: soon}":          `agent.restart is "soon": it must be logind or exit`,
-	} {
-		_, err := parseConfig([]byte(text))
-		is.True(err != nil)
-		is.Equal(err.Error(), want)
-	}
-	_, err := parseConfig([]byte("cluster: {kubeconfig: /k, host: h, hots: x}"))
-	is.True(err != nil) // A mistyped field is no default.
-}

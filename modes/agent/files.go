@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"elemental/modes/agentfile"
 	"elemental/modes/policy"
 	"elemental/ports"
 )
@@ -23,7 +24,7 @@ func (l life) files(ctx context.Context) ([]ports.File, error) {
 		files = known
 	}
 	// Wherever this configuration was read from, the installed system's agent reads it in its own place.
-	mine, err := fileFrom(l.config.file, configPath)
+	mine, err := fileFrom(l.config.File, agentfile.Path)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -119,24 +117,4 @@ func TestShortLivesAreFollowedByPauses(t *testing.T) {
 		pause(ctx, 9)
 		is.Equal(time.Since(began), time.Duration(0))
 	})
-}
-
-func TestARegistrationIsReadAnew(t *testing.T) {
-	is := is.New(t)
-	file := filepath.Join(t.TempDir(), "agent.yaml")
-	hand := func(text string) { is.NoErr(os.WriteFile(file, []byte(text), 0o600)) }
-	registration := "registration: {server: \"https://api.example.com\", namespace: field, name: edge, token: %}\n"
-	hand(strings.Replace(registration, "%", "one", 1))
-	config, err := ReadConfig(file)
-	is.NoErr(err)
-	hand(strings.Replace(registration, "%", "two", 1))
-	r, err := config.registration()
-	is.NoErr(err)
-	is.Equal(r.Token, "two")
-	hand("cluster: {kubeconfig: /etc/elemental/kubeconfig, host: h}\n")
-	_, err = config.registration()
-	is.True(err != nil && strings.Contains(err.Error(), "restart the agent"))
-	hand("registration: {server")
-	_, err = config.registration()
-	is.True(err != nil && strings.Contains(err.Error(), file))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/core"
+	"elemental/modes/agentfile"
 	"elemental/ports"
 )
 
@@ -21,12 +22,9 @@ var (
 	errInstalled = errors.New("nothing is left to install")
 )
 
-// connectedFile tells the health check of this boot that the cluster was reached.
-const connectedFile = "/run/elemental/connected"
-
 // errand is what the agent was started for.
 type errand struct {
-	config   Config
+	config   agentfile.Config
 	version  string
 	installs bool         // it installs the system, and ends then
 	tell     func(string) // tells whoever is at the terminal; nil: nobody is
@@ -45,11 +43,11 @@ func run(ctx context.Context, e errand) error {
 	machine := hostOf(e.config, e.version, end)
 	l := life{
 		errand:  e,
-		reached: connectedFile,
+		reached: agentfile.Connected,
 		agent:   func() *Agent { return wire(e.config, machine, e.log) },
 		cluster: func() (ports.Cluster, error) { return clusterOf(e.config) },
 	}
-	if e.config.joins() {
+	if e.config.Joins() {
 		l.member = memberOf(e.config, machine, e.log)
 		l.member.told = e.tell
 	}
@@ -143,7 +141,7 @@ func (l life) live(ctx context.Context, anew bool) error {
 // settle gives the agent its cluster. A host that is no one yet, or is to be let in anew, asks to join first, and waits
 // until it is let in.
 func (l life) settle(ctx context.Context, agent *Agent, anew bool) (err error) {
-	agent.Keep, agent.Files = l.config.belongings(), l.files
+	agent.Keep, agent.Files = l.config.Belongings(), l.files
 	if l.member == nil {
 		agent.Host = l.config.Cluster.Host
 		agent.Cluster, err = l.cluster()
@@ -155,7 +153,7 @@ func (l life) settle(ctx context.Context, agent *Agent, anew bool) (err error) {
 	}
 	agent.Host, agent.Request, agent.Orders = identity.Host, identity.Request, identity.Orders
 	// A host that is a plain process has the name of the machine that it runs on, which is not its own.
-	agent.Names = !l.member.naming.UseExisting && l.config.Agent.Restart != restartExit
+	agent.Names = !l.member.naming.UseExisting && l.config.Agent.Restart != agentfile.RestartExit
 	agent.Cluster, err = l.member.connect(identity)
 	return err
 }

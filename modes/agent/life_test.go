@@ -17,6 +17,7 @@ import (
 	"github.com/matryer/is"
 
 	"elemental/core"
+	"elemental/modes/agentfile"
 	"elemental/ports"
 	"elemental/ports/portstest"
 )
@@ -32,7 +33,7 @@ type world struct {
 	machine   portstest.Machine
 	medium    portstest.Journal // what the agent of the medium remembers
 	disk      portstest.Journal // what the agent of the installed system remembers
-	config    Config
+	config    agentfile.Config
 
 	mutex  sync.Mutex
 	points int         // moments at which a process may be killed
@@ -168,9 +169,9 @@ func (m mediumPlugin) Do(ctx context.Context, verb core.Verb, r ports.Request, p
 func newWorld(t *testing.T, killAt int) *world {
 	w := &world{I: is.New(t), folder: t.TempDir(), killAt: killAt}
 	w.plugin.Verbs = []core.Verb{core.VerbInstall}
-	w.config = Config{file: filepath.Join(w.folder, "agent.yaml")}
+	w.config = agentfile.Config{File: filepath.Join(w.folder, "agent.yaml")}
 	w.config.Registration.Name = "field"
-	w.NoErr(os.WriteFile(w.config.file, []byte("agent: {}\n"), 0o600))
+	w.NoErr(os.WriteFile(w.config.File, []byte("agent: {}\n"), 0o600))
 	return w
 }
 
@@ -295,7 +296,7 @@ func tellLife(t *testing.T, killAt int) (points int) {
 		for _, f := range w.laid {
 			paths = append(paths, f.Path)
 		}
-		w.Equal(paths, []string{"/var/lib/elemental/agent/identity/host", configPath})
+		w.Equal(paths, []string{"/var/lib/elemental/agent/identity/host", agentfile.Path})
 		w.onDisk = true
 		off := w.on()
 		w.until("it is installed", w.says(core.InstallationReady, core.True))

@@ -14,37 +14,9 @@ import (
 
 	"github.com/matryer/is"
 	"github.com/urfave/cli/v2"
-)
 
-func TestProxiesThatCanNotBeMeantAreErrors(t *testing.T) {
-	const canary = "canary-password"
-	for proxy, says := range map[string]string{
-		"{https: 'proxy.example.com:3128'}":                                    "agent.proxy.https is",
-		"{https: 'proxy'}":                                                     "must begin with http:// or https://",
-		"{http: 'socks5://proxy.example.com'}":                                 "must begin with http:// or https://",
-		"{http: 'http://'}":                                                    "name a host",
-		"{http: 'http://proxy.example.com/path'}":                              "nothing may follow",
-		"{http: 'http://proxy.example.com?a=b'}":                               "nothing may follow",
-		"{http: 'http://%zz'}":                                                 "agent.proxy.http is no address",
-		"{https: 'http://user:" + canary + "@proxy.example.com'}":              "agent.proxy.https holds a user name",
-		"{https: 'user:" + canary + "@proxy.example.com'}":                     "holds a user name",
-		"{https: 'http://user:" + canary + "@%zz'}":                            "holds a user name",
-		"{https: 'http://proxy.example.com', no: 'a b'}":                       "agent.proxy.no has",
-		"{https: 'http://proxy.example.com', no: 'a,,b'}":                      "agent.proxy.no has",
-		"{https: 'http://proxy.example.com', no: 'https://a'}":                 "agent.proxy.no has",
-		"{https: 'http://proxy.example.com', ftp: 'http://proxy.example.com'}": "there is no field ftp",
-		"http://proxy.example.com":                                             "there must be fields",
-	} {
-		_, err := parseConfig([]byte("cluster: {kubeconfig: k, host: h}\nagent: {proxy: " + proxy + "}\n"))
-		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), canary) {
-			t.Errorf("%s: %v", proxy, err)
-		}
-	}
-	is := is.New(t)
-	config, err := parseConfig([]byte("cluster: {kubeconfig: k, host: h}\nagent: {proxy: {http: 'http://a:3128', https: 'https://b', no: 'c, .d.example, 10.0.0.0/8, fd00::/8, 10.1.2.3:6443'}}\n"))
-	is.NoErr(err)
-	is.Equal(config.Agent.Proxy, proxyConfig{"http://a:3128", "https://b", "c, .d.example, 10.0.0.0/8, fd00::/8, 10.1.2.3:6443"})
-}
+	"elemental/modes/agentfile"
+)
 
 func TestConfiguredProxiesTakeThePlaceOfTheEnvironment(t *testing.T) {
 	is := is.New(t)
@@ -52,11 +24,11 @@ func TestConfiguredProxiesTakeThePlaceOfTheEnvironment(t *testing.T) {
 	for _, name := range all {
 		t.Setenv(name, "of-the-environment")
 	}
-	is.NoErr(proxyConfig{}.publish())
+	is.NoErr(publish(agentfile.Proxy{}))
 	for _, name := range all {
 		is.Equal(os.Getenv(name), "of-the-environment") // It still works.
 	}
-	is.NoErr(proxyConfig{HTTPS: "http://a", No: "b"}.publish())
+	is.NoErr(publish(agentfile.Proxy{HTTPS: "http://a", No: "b"}))
 	is.Equal(os.Getenv("HTTPS_PROXY"), "http://a")
 	is.Equal(os.Getenv("NO_PROXY"), "b")
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "https_proxy", "no_proxy"} {

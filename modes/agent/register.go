@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/modes/agentfile"
 	"elemental/modes/manual"
 	"elemental/ports"
 )
@@ -71,8 +72,8 @@ func teller(out io.Writer) func(string) {
 }
 
 // register lets the host join, if it has not.
-func register(ctx context.Context, config Config, version string, patience time.Duration, tell func(string), log *slog.Logger) error {
-	if !config.joins() {
+func register(ctx context.Context, config agentfile.Config, version string, patience time.Duration, tell func(string), log *slog.Logger) error {
+	if !config.Joins() {
 		tell(fmt.Sprintf("this host is %s/%s: its configuration gives it that identity by hand", config.Cluster.Namespace, config.Cluster.Host))
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/core"
+	"elemental/modes/agentfile"
 	"elemental/modes/manual"
 	"elemental/ports"
 )
@@ -49,15 +50,15 @@ func resetCommand(version string) *cli.Command {
 	}
 }
 
-func resetByHand(ctx context.Context, config Config, version string, sure bool, in io.Reader, out io.Writer) error {
+func resetByHand(ctx context.Context, config agentfile.Config, version string, sure bool, in io.Reader, out io.Writer) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	log := logTo(os.Stderr, config, slog.LevelWarn)
 	machine := hostOf(config, version, end)
 	agent := wire(config, machine, log)
-	agent.Keep, agent.Tell = config.belongings(), teller(out)
+	agent.Keep, agent.Tell = config.Belongings(), teller(out)
 	agent.Host = config.Cluster.Host
-	if config.joins() {
+	if config.Joins() {
 		identity, err := memberOf(config, machine, log).registrar.Identity(ctx)
 		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err

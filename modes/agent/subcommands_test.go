@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/core"
+	"elemental/modes/agentfile"
 	"elemental/ports"
 	"elemental/ports/portstest"
 )
@@ -208,9 +209,9 @@ func TestOneProcessAtATime(t *testing.T) {
 func TestWhatAnInstalledSystemGets(t *testing.T) {
 	is := is.New(t)
 	folder := t.TempDir()
-	config := Config{file: filepath.Join(folder, "medium.yaml")}
+	config := agentfile.Config{File: filepath.Join(folder, "medium.yaml")}
 	config.Cluster.Kubeconfig = filepath.Join(folder, "kubeconfig")
-	for _, name := range []string{config.file, config.Cluster.Kubeconfig} {
+	for _, name := range []string{config.File, config.Cluster.Kubeconfig} {
 		is.NoErr(os.WriteFile(name, []byte(filepath.Base(name)), 0o644))
 	}
 	files, err := life{errand: errand{config: config}}.files(t.Context())
@@ -220,6 +221,6 @@ func TestWhatAnInstalledSystemGets(t *testing.T) {
 		got[f.Path] = string(f.Data)
 		is.Equal(f.Mode, uint32(0o600))
 	}
-	is.Equal(got[configPath], "medium.yaml") // Where the installed agent looks for it.
+	is.Equal(got[agentfile.Path], "medium.yaml") // Where the installed agent looks for it.
 	is.Equal(got[config.Cluster.Kubeconfig], "kubeconfig")
 }

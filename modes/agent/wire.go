@@ -12,28 +12,29 @@ import (
 	"elemental/adapters/plugin"
 	"elemental/adapters/systemd"
 	"elemental/core"
+	"elemental/modes/agentfile"
 	served "elemental/modes/plugin"
 	"elemental/modes/policy"
 	"elemental/ports"
 )
 
 // hostOf is the host that the agent runs on, for as long as the process lives.
-func hostOf(config Config, version string, end context.CancelCauseFunc) ports.Machine {
+func hostOf(config agentfile.Config, version string, end context.CancelCauseFunc) ports.Machine {
 	machine := systemd.NewMachine(version)
-	if config.Agent.Restart == restartExit {
+	if config.Agent.Restart == agentfile.RestartExit {
 		return processMachine{Machine: machine, boot: rand.Text(), end: end}
 	}
 	return machine
 }
 
 // wire puts the agent together, but for its cluster.
-func wire(config Config, machine ports.Machine, log *slog.Logger) *Agent {
+func wire(config agentfile.Config, machine ports.Machine, log *slog.Logger) *Agent {
 	limits := core.DefaultLimits()
 	limits.Attempts, limits.BootstrapSucceeds = config.Agent.MaxAttempts, config.Agent.BootstrapTimeout
 	return &Agent{
-		PostInstall: config.Agent.PostInstall.ending(), PostReset: config.Agent.PostReset.ending(),
+		PostInstall: config.Agent.PostInstall.Ending(), PostReset: config.Agent.PostReset.Ending(),
 		PluginName: config.Agent.OSPlugin, Limits: limits, Machine: machine, Log: log,
-		Journal:    journal.New(config.Agent.WorkDir),
+		Journal:    journal.New(config.Agent.JournalFile()),
 		Supervisor: systemd.Supervisor{},
 		AllowReset: func() error {
 			rules, err := policy.Now()
@@ -59,14 +60,14 @@ func launcher() ports.Launcher {
 }
 
 // clusterOf is the cluster to which the host has an identity that was given by hand.
-func clusterOf(config Config) (ports.Cluster, error) {
+func clusterOf(config agentfile.Config) (ports.Cluster, error) {
 	return hostclient.New(config.Cluster.Kubeconfig, config.Cluster.Namespace, config.Cluster.Host)
 }
 
 // memberOf is the host's standing with the cluster that it joins by itself, for as long as the process lives.
-func memberOf(config Config, machine ports.Machine, log *slog.Logger) *member {
-	enrolled := enrollment.New(filepath.Join(config.Agent.WorkDir, "identity"), func() (enrollment.Bundle, error) {
-		r, err := config.registration()
+func memberOf(config agentfile.Config, machine ports.Machine, log *slog.Logger) *member {
+	enrolled := enrollment.New(config.Agent.IdentityFolder(), func() (enrollment.Bundle, error) {
+		r, err := config.RegistrationNow()
 		return enrollment.Bundle{Server: r.Server, CA: []byte(r.CertificateAuthority), Namespace: r.Namespace, Registration: r.Name, Token: r.Token}, err
 	})
 	return &member{

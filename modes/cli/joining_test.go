@@ -14,7 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"elemental/core"
-	"elemental/modes/agent"
+	"elemental/modes/agentfile"
 	"elemental/ports"
 	"elemental/ports/portstest"
 )
@@ -88,11 +88,11 @@ agent:
 }
 
 // readByAgent reads a configuration as the agent does.
-func readByAgent(t *testing.T, text string) agent.Config {
+func readByAgent(t *testing.T, text string) agentfile.Config {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "agent.yaml")
 	is.New(t).NoErr(os.WriteFile(file, []byte(text), 0o600))
-	config, err := agent.ReadConfig(file)
+	config, err := agentfile.Read(file)
 	is.New(t).NoErr(err)
 	return config
 }

@@ -11,13 +11,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/modes/agentfile"
 	"elemental/modes/manual"
-)
-
-// What other parts of the host leave for this one.
-const (
-	agentConfig   = "/etc/elemental/agent.yaml" // there is an agent
-	connectedFile = "/run/elemental/connected"  // it has reached its cluster in this boot
 )
 
 // Command is `elemental os`.
@@ -102,7 +97,7 @@ func confirmBoot(ctx context.Context, path string, timeout time.Duration, log io
 			if broken != nil {
 				return broken
 			}
-			return connected(agentConfig, connectedFile)
+			return connected(agentfile.Path, agentfile.Connected)
 		},
 	}
 	return c.run(ctx)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"elemental/modes/agentfile"
 	"elemental/modes/manual"
 	"elemental/ports"
 )
@@ -87,7 +88,7 @@ func installRequest(c *cli.Context) (ports.Request, error) {
 		if err != nil {
 			return ports.Request{}, fmt.Errorf("reading the agent's configuration: %w", err)
 		}
-		request.Files = append(request.Files, ports.File{Path: agentConfig, Mode: 0o600, Data: text})
+		request.Files = append(request.Files, ports.File{Path: agentfile.Path, Mode: 0o600, Data: text})
 	}
 	return request, nil
 }

@@ -4,13 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v3"
 
 	"elemental/core"
+	"elemental/modes/agentfile"
 	"elemental/modes/manual"
 )
 
@@ -76,7 +74,7 @@ func (d deployments) resetByHand(c *cli.Context) error {
 		_, err := fmt.Fprintln(c.App.Writer, "this host was reset")
 		return err
 	}
-	keep, err := belongings(agentConfig)
+	keep, err := belongings(agentfile.Path)
 	if err != nil {
 		return err
 	}
@@ -90,28 +88,12 @@ func (d deployments) resetByHand(c *cli.Context) error {
 // belongings are what makes this host the one that its cluster knows. A configuration that can't be read is an error: a
 // host whose identity was thrown away would have to be let in again.
 func belongings(file string) ([]string, error) {
-	text, err := os.ReadFile(file)
+	config, err := agentfile.Read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	config := struct {
-		Agent struct {
-			WorkDir string `yaml:"workDir"`
-		} `yaml:"agent"`
-		Cluster struct {
-			Kubeconfig string `yaml:"kubeconfig"`
-		} `yaml:"cluster"`
-	}{}
-	config.Agent.WorkDir = "/var/lib/elemental/agent"
-	if err == nil {
-		err = yaml.Unmarshal(text, &config)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("reading from %s what a reset must keep: %w", file, err)
+		return nil, fmt.Errorf("finding out what a reset must keep: %w", err)
 	}
-	keep := []string{filepath.Dir(file), filepath.Join(config.Agent.WorkDir, "identity"), filepath.Join(config.Agent.WorkDir, "journal.json")}
-	if config.Cluster.Kubeconfig != "" {
-		keep = append(keep, config.Cluster.Kubeconfig)
-	}
-	return keep, nil
+	return config.Belongings(), nil
 }

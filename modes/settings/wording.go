@@ -129,7 +129,9 @@ func fieldsOf(in reflect.Type, name string) []string {
 		if known == "" {
 			known = strings.ToLower(field.Name)
 		}
-		fields = append(fields, known)
+		if known != "-" {
+			fields = append(fields, known)
+		}
 	}
 	return fields
 }
