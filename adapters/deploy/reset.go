@@ -34,7 +34,7 @@ type ResetStatus struct {
 }
 
 // resetStatus says how far the reset of the running system is, seen from a boot. A reset that was triggered in another
-// deployment, or whose trees are gone, is none: it is triggered anew if it is still wanted.
+// deployment and not carried out, or whose trees are gone, is none: it is triggered anew if it is still wanted.
 func (e *Engine) resetStatus(now state, boot string) (ResetStatus, error) {
 	record, found, err := reset.Read(e.Root)
 	switch {
@@ -43,8 +43,10 @@ func (e *Engine) resetStatus(now state, boot string) (ResetStatus, error) {
 		return ResetStatus{}, nil
 	case found && record.Stage == reset.Done:
 		return ResetStatus{Stage: core.ResetDone}, nil
-	case !found || record.Deployment != now.booted:
+	case !found:
 		return ResetStatus{}, nil
+	case record.Deployment != now.booted:
+		return e.resetOfAnother(record)
 	}
 	disk, err := reset.Look(e.Root, record)
 	if errors.Is(err, reset.ErrLost) {
@@ -67,6 +69,31 @@ func (e *Engine) resetStatus(now state, boot string) (ResetStatus, error) {
 		}
 	}
 	return status, nil
+}
+
+// resetOfAnother says how far the reset of a deployment is that does not run. Once the /var that all deployments share is
+// the fresh one, it is to be ended here too: what was before holds secrets.
+func (e *Engine) resetOfAnother(record reset.Record) (ResetStatus, error) {
+	shared, err := reset.Inode(e.path("var"))
+	switch {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return ResetStatus{}, fmt.Errorf("looking for what a reset has exchanged: %w", err)
+	case err == nil && shared == record.Var:
+		return ResetStatus{Stage: core.ResetUnderWay}, nil
+	}
+	return ResetStatus{}, nil
+}
+
+// removeDropped removes what the first process left of a reset that it dropped.
+func (e *Engine) removeDropped() error {
+	_, found, err := reset.Read(e.Root)
+	if found || err != nil {
+		return nil // A record that is damaged may be mended.
+	}
+	if err := os.RemoveAll(reset.Folder(e.Root)); err != nil {
+		return fmt.Errorf("removing what is left of a reset: %w", err)
+	}
+	return nil
 }
 
 // resetHere is resetStatus, seen from the boot that runs.

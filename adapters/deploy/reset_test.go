@@ -256,23 +256,59 @@ func TestWhatWasChosenInsteadIsNotBooted(t *testing.T) {
 	h.is.Equal(h.next(), two) // It is this system that is reset.
 }
 
-func TestAResetOfAnotherDeploymentIsNone(t *testing.T) {
+// chooseAnother makes the deployment that does not run the next to be booted, as someone does in the boot menu.
+func (h *host) chooseAnother() {
+	h.t.Helper()
+	entries, err := h.loader.Entries(h.t.Context())
+	h.is.NoErr(err)
+	another := entries[1]
+	another.Order = entries[0].Order + 1
+	h.is.NoErr(h.loader.Add(h.t.Context(), another))
+}
+
+func TestAResetIsDroppedByTheBootOfAnotherDeployment(t *testing.T) {
+	h := lived(t)
+	is := h.is
+	h.put("v3", system(t, "3"))
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	h.chooseAnother()
+	h.restart()
+	h.expectStage("b", core.ResetNone, false)
+	h.write("var/lib/mine/data", "newer")
+	h.chooseAnother() // The one that was to be reset.
+	h.restart()
+	h.expectStage("c", core.ResetNone, false)
+	h.expectFile(h.path("var/lib/mine/data"), "newer")
+	h.mustStage("fake://v3")
+	is.True(!exists(t, h.path("reset"))) // What was prepared takes no room for ever.
+}
+
+func TestADroppedResetIsTriggeredAnew(t *testing.T) {
 	h := lived(t)
 	is := h.is
 	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
-	entries, err := h.loader.Entries(t.Context())
-	is.NoErr(err)
-	previous := entries[1]
-	previous.Order = 1 << 40 // Someone chose it in the boot menu.
-	is.NoErr(h.loader.Add(t.Context(), previous))
+	h.chooseAnother()
 	h.restart()
-	h.expectStage("b", core.ResetNone, false)
-	h.expectFile(h.path("var/lib/mine/data"), "mine")
-	is.NoErr(h.TriggerReset(t.Context(), resetRequest("b", ""), nil)) // It is triggered anew.
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("b", ""), nil))
 	h.expectStage("b", core.ResetUnderWay, true)
 	h.restart()
 	is.NoErr(h.Reset(t.Context(), resetRequest("c", ""), nil))
 	h.expectStage("c", core.ResetDone, false)
+}
+
+func TestAResetThatWasCarriedOutIsEndedByAnotherDeployment(t *testing.T) {
+	h := lived(t)
+	is := h.is
+	is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	h.restart()
+	h.chooseAnother()
+	h.restart()
+	h.expectStage("c", core.ResetUnderWay, false)
+	is.Equal(failureOf(t, h.Bootstrap(t.Context())).Reason, deploy.ReasonResetUnderWay)
+	is.NoErr(h.Reset(t.Context(), resetRequest("c", ""), nil))
+	h.expectStage("c", core.ResetDone, false)
+	is.True(!exists(t, h.path("reset/var"))) // The secrets of the former life.
+	is.True(!exists(t, h.path("reset/etc")))
 }
 
 func TestAResetThatWasNotCarriedOutSaysWhy(t *testing.T) {

@@ -58,6 +58,9 @@ func (e *Engine) stage(ctx context.Context, request ports.Request, tell func(por
 	if err := e.checkNoReset(ctx); err != nil {
 		return err
 	}
+	if err := e.removeDropped(); err != nil {
+		return err
+	}
 	s := &staging{engine: e, want: *want, request: request, trial: trial, progress: &progress{tell: tell, now: e.Now}}
 	return s.run(ctx)
 }

@@ -3,17 +3,22 @@ package reset
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // CarryOut carries out the reset that was triggered for a deployment, if there is one, and says whether it did: now, or
 // in an earlier boot that was cut short. It is for the first process of a host, before anything is mounted. Where it
-// fails, the host is what it was, whole, and why is kept for the engine to tell.
+// fails, the host is what it was, whole, and why is kept for the engine to tell. A reset of another deployment than the
+// one that is booted is dropped, unless it was carried out: what this one writes must outlive the next boot of the other.
 func CarryOut(root, deployment string) (done bool, err error) {
 	record, found, err := Read(root)
-	if err != nil || !found || record.Stage != Triggered || record.Deployment != deployment {
+	if err != nil || !found || record.Stage != Triggered {
 		return false, err
+	}
+	if record.Deployment != deployment {
+		return false, drop(root, record)
 	}
 	disk, err := Look(root, record)
 	if err == nil {
@@ -30,6 +35,28 @@ func CarryOut(root, deployment string) (done bool, err error) {
 		err = fmt.Errorf("%w; and then: %w", err, undone)
 	}
 	return false, errors.Join(err, blame(root, err))
+}
+
+// drop forgets a reset that was not carried out, and brings back what was exchanged of one that was cut short. One that
+// lost its trees stays: it can't be carried out any more.
+func drop(root string, record Record) error {
+	disk, err := Look(root, record)
+	if errors.Is(err, ErrLost) || err == nil && disk.Fresh() {
+		return nil
+	}
+	if err == nil {
+		err = run(Undo(disk))
+	}
+	if err == nil {
+		err = os.Remove(File(Folder(root)))
+	}
+	if err == nil {
+		err = syncAll(Folder(root))
+	}
+	if err != nil {
+		return fmt.Errorf("dropping the reset of deployment %s, which was not booted: %w", record.Deployment, err)
+	}
+	return nil
 }
 
 func run(steps []Step) error {

@@ -193,13 +193,52 @@ func TestAKillAtAnyStepIsGoneOnFrom(t *testing.T) {
 				is.NoErr(os.WriteFile(filepath.Join(root, "var/lib/agent/identity.tmp"), []byte("me"), 0o640))
 				is.NoErr(os.Rename(filepath.Join(root, "var/lib/agent/identity.tmp"), filepath.Join(root, "var/lib/agent/identity")))
 			}
-			done, err := CarryOut(root, "fb04dcb6970e4c3d1873de51fd5a50d7") // Another deployment leaves all as it is.
-			is.NoErr(err)
-			is.True(!done)
-			done, err = CarryOut(root, anID)
+			done, err := CarryOut(root, anID)
 			is.NoErr(err)
 			is.True(done)
 			checkFresh(t, root)
+		})
+	}
+}
+
+// TestTheBootOfAnotherDeploymentDropsAReset boots it after each step, and then the one that was to be reset.
+func TestTheBootOfAnotherDeploymentDropsAReset(t *testing.T) {
+	asRoot(t)
+	const another = "fb04dcb6970e4c3d1873de51fd5a50d7"
+	plan := func(root string) []Step {
+		record, _, err := Read(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk, err := Look(root, record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Plan(disk)
+	}
+	steps := len(plan(aDisk(t)))
+	for n := range steps + 1 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			is := is.New(t)
+			root := aDisk(t)
+			etc, shared := listing(t, filepath.Join(root, Etc(anID))), listing(t, filepath.Join(root, "var"))
+			is.NoErr(run(plan(root)[:n]))
+			carriedOut := n >= steps-1 // Only the last sync is missing, or nothing.
+			for range 2 {
+				done, err := CarryOut(root, another)
+				is.NoErr(err)
+				is.True(!done)
+			}
+			is.Equal(exists(File(Folder(root))), carriedOut)
+			done, err := CarryOut(root, anID)
+			is.NoErr(err)
+			is.Equal(done, carriedOut)
+			if carriedOut {
+				checkFresh(t, root)
+				return
+			}
+			is.Equal(listing(t, filepath.Join(root, Etc(anID))), etc)
+			is.Equal(listing(t, filepath.Join(root, "var")), shared)
 		})
 	}
 }
