@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/matryer/is"
+	"golang.org/x/sys/unix"
 
 	"elemental/adapters/deploy"
 	"elemental/core"
@@ -231,8 +232,26 @@ func TestHowAKernelFindsItsRoot(t *testing.T) {
 40 22 8:17 / /mnt/my\040disk rw,relatime shared:9 - ext4 /dev/sdb1 rw
 41 22 8:16 / /mnt/disk rw - ext4 /dev/old rw
 42 22 8:18 / /mnt/disk rw master:1 - ext4 /dev/sdc2 rw
+43 22 0:42 /@root /mnt/part rw - btrfs /dev/sdd1 rw
 `
-	for at, want := range map[string]string{"/mnt/disk": "/dev/sdc2", "/mnt/my disk": "/dev/sdb1", "/mnt": ""} {
-		is.Equal(deploy.MountedDevice(mounts, at), want)
+	for at, want := range map[string][2]string{
+		"/mnt/disk": {"/dev/sdc2", "/"}, "/mnt/my disk": {"/dev/sdb1", "/"}, "/mnt": {"", ""}, "/mnt/part": {"/dev/sdd1", "/@root"},
+	} {
+		device, within := deploy.MountedDevice(mounts, at)
+		is.Equal([2]string{device, within}, want)
 	}
+}
+
+func TestAPartOfAFileSystemIsNotInstalledTo(t *testing.T) {
+	i := newInstaller(t, func(c *deploy.Config) { c.Kernel = deploy.KernelRequired })
+	part := filepath.Join(i.disk, "part")
+	i.is.NoErr(os.Mkdir(part, 0o755))
+	if err := unix.Mount(part, part, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(part, unix.MNT_DETACH) })
+	i.disk = part
+	failure := failureOf(t, i.install(i.ask(i.put("v1", system(t, "one")), "")))
+	i.is.Equal(failure.Reason, deploy.ReasonBadInstallOptions)
+	i.is.True(strings.Contains(failure.Message, "a bind mount"))
 }

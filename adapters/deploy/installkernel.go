@@ -20,7 +20,12 @@ func (t *target) kernelOptions() (string, error) {
 		return "", fmt.Errorf("looking for what is mounted at %s: %w", t.at, err)
 	}
 	id := ""
-	if device := MountedDevice(string(mounts), t.at); device != "" {
+	device, within := MountedDevice(string(mounts), t.at)
+	switch {
+	case device == "":
+	case within != "/":
+		return "", badInstallOption("install.root", "%s is only the folder %s of the file system on %s (a bind mount, or a subvolume), where the installed kernel would not find its first process: mount the file system itself there, without subvol=, or use another one", t.at, within, device)
+	default:
 		id = uuidOf("/dev/disk/by-uuid", device)
 	}
 	if id == "" {
@@ -32,18 +37,18 @@ func (t *target) kernelOptions() (string, error) {
 	return "root=UUID=" + id + " rw panic=10 rd.emergency=reboot rd.shell=0 systemd.crash_reboot=yes init=/elemental/" + programFile + " -- init", nil
 }
 
-// MountedDevice is the device whose file system is mounted at a folder, by the text of /proc/self/mountinfo; empty: none
-// is. Of several, the last hides the others.
-func MountedDevice(mountinfo, at string) string {
-	device := ""
+// MountedDevice is the device whose file system is mounted at a folder, by the text of /proc/self/mountinfo, and which
+// folder of that file system is seen there: "/", unless only a part of it is mounted. Without a device, nothing is
+// mounted. Of several, the last hides the others.
+func MountedDevice(mountinfo, at string) (device, within string) {
 	for line := range strings.Lines(mountinfo) {
 		mount, source, _ := strings.Cut(line, " - ")
 		fields, sources := strings.Fields(mount), strings.Fields(source)
 		if len(fields) > 4 && len(sources) > 1 && strings.ReplaceAll(fields[4], `\040`, " ") == at {
-			device = sources[1]
+			device, within = sources[1], fields[3]
 		}
 	}
-	return device
+	return device, within
 }
 
 // uuidOf finds the name by which a folder of links knows a device.
