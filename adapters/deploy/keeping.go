@@ -15,13 +15,14 @@ import (
 )
 
 // DefaultResetKeeps are what a reset keeps besides what it is asked to, as patterns: what makes the host the machine that
-// it is, and lets its agent come back: its name, disks, network and SSH host keys, and the agent's own units. All else in
+// it is, and lets its agent come back: its name, disks and their keys, network and SSH host keys, and the agent's own units. All else in
 // /etc is the image's afterwards, users and /etc/machine-id too.
 func DefaultResetKeeps() []string {
 	return []string{
 		"/etc/elemental",
 		"/etc/hostname", "/etc/hosts", "/etc/resolv.conf",
-		"/etc/fstab", "/etc/crypttab",
+		"/etc/fstab", "/etc/crypttab", "/etc/cryptsetup-keys.d",
+		"/etc/iscsi", "/etc/nvme", "/etc/mdadm", "/etc/mdadm.conf", "/etc/multipath*",
 		"/etc/systemd/network", "/etc/NetworkManager/system-connections", "/etc/netplan",
 		"/etc/network/interfaces", "/etc/network/interfaces.d", "/etc/sysconfig/network", "/etc/sysconfig/network-scripts",
 		"/etc/ssh/ssh_host_*",

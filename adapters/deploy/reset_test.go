@@ -202,6 +202,20 @@ func TestWhatAResetKeeps(t *testing.T) {
 	}
 }
 
+func TestAResetKeepsWhatTheDisksNeed(t *testing.T) {
+	h := lived(t)
+	etc := filepath.Join("deployments", h.next(), "etc")
+	names := []string{"fstab", "crypttab", "cryptsetup-keys.d/data.key", "iscsi/initiatorname.iscsi", "nvme/hostnqn", "mdadm.conf", "mdadm/mdadm.conf", "multipath.conf", "multipath/wwids"}
+	for _, name := range names {
+		h.write(filepath.Join(etc, name), name)
+	}
+	h.is.NoErr(h.TriggerReset(t.Context(), resetRequest("a", ""), nil))
+	h.restart()
+	for _, name := range names {
+		h.expectFile(h.path(etc, name), name)
+	}
+}
+
 func TestResetsThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		request ports.Request
