@@ -250,6 +250,27 @@ func TestHalfASeed(t *testing.T) {
 	is.Equal(len(left), 3) // nothing of the seed before
 }
 
+// TestCloudInitIsTurnedToTheSeedAfterIt cuts the bootstrapping off at each of its two writes.
+func TestCloudInitIsTurnedToTheSeedAfterIt(t *testing.T) {
+	is := is.New(t)
+	const source = "etc/cloud/cloud.cfg.d/zz-elemental-bootstrap.cfg"
+	s := withCloudInit(t)
+	s.write("var/lib/cloud/seed", "in the way of the seed", 0o600)
+	is.True(s.bootstrap("cloud-config", "#cloud-config\n") != nil)
+	is.True(!exists(filepath.Join(s.root, source))) // it would have led to no seed
+
+	s = withCloudInit(t)
+	s.write(source+"/file", "in the way of the source", 0o600)
+	is.True(s.bootstrap("cloud-config", "#cloud-config\n") != nil)
+	is.True(s.read("var/lib/cloud/seed/nocloud/user-data") != "")
+	is.True(!s.primed())
+	is.NoErr(os.RemoveAll(filepath.Join(s.root, source)))
+	is.NoErr(s.bootstrap("cloud-config", "#cloud-config\n"))
+	is.True(s.primed())
+	is.NoErr(os.Remove(filepath.Join(s.root, source)))
+	is.True(!s.primed()) // cloud-init would not find the seed
+}
+
 func TestResetForgetsBootstrapping(t *testing.T) {
 	is := is.New(t)
 	inner := &portstest.Plugin{}
@@ -294,4 +315,28 @@ func TestInstallsTheCloudConfig(t *testing.T) {
 	is.True(errors.Is(err, fs.ErrNotExist))
 	s = newSystem(t)
 	s.fails(s.do(core.VerbInstallCloudConfig, ports.Request{CloudConfig: []byte(`{}`)}), "CloudInitMissing")
+}
+
+func TestASystemThatNeverRanGetsTheSameFiles(t *testing.T) {
+	is := is.New(t)
+	config := `{"users":[]}`
+	files, err := Files("edge-1", []byte(config))
+	is.NoErr(err)
+	s := newSystem(t)
+	s.write("usr/bin/cloud-init", "", 0o755)
+	p := With(&portstest.Plugin{}, s.root)
+	is.NoErr(p.Do(t.Context(), core.VerbSetHostname, ports.Request{Hostname: "edge-1"}, nil))
+	is.NoErr(p.Do(t.Context(), core.VerbInstallCloudConfig, ports.Request{CloudConfig: []byte(config)}, nil))
+	is.Equal(len(files), 2)
+	for _, f := range files {
+		is.Equal(string(f.Data), s.read(f.Path))
+		s.private(f.Path, os.FileMode(f.Mode))
+	}
+	none, err := Files("", nil)
+	is.NoErr(err)
+	is.Equal(len(none), 0)
+	_, err = Files("No Name", nil)
+	s.fails(err, "InvalidHostname")
+	_, err = Files("", []byte("null"))
+	s.fails(err, "InvalidCloudConfig")
 }

@@ -67,10 +67,12 @@ func (p *Plugin) seed(_ context.Context, host, instance string, data []byte) err
 			return err
 		}
 	}
-	if err := durable.WriteFile(p.path(sourceFile), []byte(source), 0o600); err != nil {
+	if err := p.replaceSeed(map[string][]byte{"meta-data": append(about, '\n'), "user-data": user, "network-config": []byte(keepNetwork)}); err != nil {
 		return err
 	}
-	return p.replaceSeed(map[string][]byte{"meta-data": append(about, '\n'), "user-data": user, "network-config": []byte(keepNetwork)})
+	// It comes after the seed: cloud-init would else look for its data where there are none, and take the host for a new
+	// instance that is told nothing.
+	return durable.WriteFile(p.path(sourceFile), []byte(source), 0o600)
 }
 
 // checkCloudInit says why this host could not be bootstrapped by cloud-init.
@@ -108,7 +110,7 @@ func (p *Plugin) replaceSeed(files map[string][]byte) error {
 	return durable.SyncFolder(filepath.Dir(p.path(seedFolder)))
 }
 
-// seeded says whether the seed of an instance is there.
+// seeded says whether the seed of an instance is there, and cloud-init told to look for it.
 func (p *Plugin) seeded(instance string) (bool, error) {
 	text, err := os.ReadFile(p.path(seedFolder + "/meta-data"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,5 +123,5 @@ func (p *Plugin) seeded(instance string) (bool, error) {
 	if json.Unmarshal(text, &about) != nil {
 		return false, nil // Somebody else's, which may be any YAML.
 	}
-	return about.Instance == instance, nil
+	return about.Instance == instance && exists(p.path(sourceFile)), nil
 }
