@@ -112,7 +112,9 @@ const joinData = "join-data"
 func (c *child) hand(format, data, more string) {
 	c.Helper()
 	object, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": joinData, "namespace": c.namespace},
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{
+			"name": joinData, "namespace": c.namespace, "labels": map[string]string{"elementalhost.infrastructure.cluster.x-k8s.io/bootstrap-data": "true"},
+		},
 		"stringData": map[string]string{"format": format, "value": data},
 	})
 	if err == nil {

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,6 +45,9 @@ type supply struct {
 	secret   string // that has it; empty: none is to wait for the host
 	from     string // the note of it on the host, which stands for as long as there may be a copy; empty: there is none
 	expected bool   // it is there, or may come
+
+	machine types.UID // the Machine of Cluster API whose data it is; empty: someone named the Secret by hand
+	refused error     // why what claims to be a source is none
 }
 
 // own says that someone made the very Secret that the host reads, and there is nothing to copy.
@@ -60,11 +63,15 @@ func (b bootstraps) find(ctx context.Context, l *look) (supply, error) {
 	}
 	if machine != nil {
 		if i := slices.IndexFunc(machine.OwnerReferences, isMachine); i >= 0 {
-			name, err := b.dataOf(ctx, machine, machine.OwnerReferences[i])
+			owner := machine.OwnerReferences[i]
+			name, err := b.dataOf(ctx, machine, owner)
+			if errors.Is(err, errNoSource) {
+				return supply{expected: true, refused: err}, nil
+			}
 			if err != nil || name == "" {
 				return supply{expected: true}, err
 			}
-			return supply{secret: name, from: string(machine.UID) + "/" + name, expected: true}, nil
+			return supply{secret: name, from: string(machine.UID) + "/" + name, expected: true, machine: owner.UID}, nil
 		}
 	}
 	noted := host.Annotations[v1beta1.AnnotationBootstrapFrom]
@@ -82,12 +89,6 @@ func (b bootstraps) find(ctx context.Context, l *look) (supply, error) {
 	}
 }
 
-// isMachine says whether an owner is a Machine of Cluster API.
-func isMachine(owner metav1.OwnerReference) bool {
-	group, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && group.Group == "cluster.x-k8s.io" && owner.Kind == "Machine"
-}
-
 // dataOf names the Secret with the bootstrap data of a Machine; it is empty while there is none.
 func (b bootstraps) dataOf(ctx context.Context, machine *v1beta1.ElementalMachine, owner metav1.OwnerReference) (string, error) {
 	owning := &unstructured.Unstructured{}
@@ -103,6 +104,9 @@ func (b bootstraps) dataOf(ctx context.Context, machine *v1beta1.ElementalMachin
 	}
 	if owning.GetDeletionTimestamp() != nil {
 		return "", nil
+	}
+	if err := vouches(owning, owner, machine); err != nil {
+		return "", err
 	}
 	name, _, err := unstructured.NestedString(owning.Object, "spec", "bootstrap", "dataSecretName")
 	if err != nil {
@@ -139,10 +143,10 @@ func (b bootstraps) made(ctx context.Context, host *v1beta1.ElementalHost) (*cor
 }
 
 // copy makes the data wait for the host where there is some, and says whether it does. What can't be read now waits as it
-// did. The data is in no error.
+// did; what must not be handed out does not, and the error is errNoSource. The data is in no error.
 func (b bootstraps) copy(ctx context.Context, host *v1beta1.ElementalHost, data supply) (bool, error) {
 	if data.secret == "" {
-		return false, nil
+		return false, data.refused
 	}
 	source := &corev1.Secret{}
 	key := types.NamespacedName{Namespace: host.Namespace, Name: data.secret}
@@ -153,6 +157,9 @@ func (b bootstraps) copy(ctx context.Context, host *v1beta1.ElementalHost, data 
 		return host.BootstrapWaits(), fmt.Errorf("reading Secret %s, which has bootstrap data for ElementalHost %s: %w; let the controller do so: kubectl apply -n %s -k packaging/rbac/hosts", key, host.Name, err, host.Namespace)
 	case err != nil:
 		return host.BootstrapWaits(), fmt.Errorf("reading Secret %s, which has bootstrap data for ElementalHost %s: %w", key, host.Name, err)
+	}
+	if err := meant(source, data.machine); err != nil {
+		return false, fmt.Errorf("using Secret %s as bootstrap data for ElementalHost %s: %w", key, host.Name, err)
 	}
 	if len(source.Data[bootstrapValue]) == 0 {
 		return false, fmt.Errorf("reading Secret %s: it has no bootstrap data for ElementalHost %s under the key %q", key, host.Name, bootstrapValue)

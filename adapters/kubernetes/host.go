@@ -128,7 +128,11 @@ func (r *hosts) keep(ctx context.Context, l *look) error {
 		return left // What was written wakes the reconciler.
 	}
 	waits, missing := r.bootstraps.copy(ctx, host, data)
-	if missing != nil && !apierrors.IsConflict(missing) {
+	switch {
+	case errors.Is(missing, errNoSource):
+		r.events.Eventf(host, nil, corev1.EventTypeWarning, "BootstrapDataRefused", "Bootstrap", "%s", clipped(missing.Error()))
+		missing = nil // It is for people to mend, and the source is looked at again.
+	case missing != nil && !apierrors.IsConflict(missing):
 		r.events.Eventf(host, nil, corev1.EventTypeWarning, "BootstrapDataMissing", "Bootstrap", "%s", clipped(missing.Error()))
 	}
 	kept := r.keepIdentity(ctx, host, waits)

@@ -24,6 +24,16 @@ const theMachineCRD = `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomRes
 "spec":{"group":"cluster.x-k8s.io","scope":"Namespaced","names":{"kind":"Machine","plural":"machines"},
 "versions":[{"name":"v1beta2","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}}}]}}`
 
+// machineKind makes Machines known to the cluster.
+func (w *world) machineKind() {
+	w.t.Helper()
+	w.makes(theMachineCRD)
+	w.eventually(func() error {
+		_, err := w.kubectl("get", "machines.cluster.x-k8s.io")
+		return err
+	})
+}
+
 func (w *world) makes(object string) {
 	w.t.Helper()
 	path := w.t.TempDir() + "/object.json"
@@ -32,9 +42,11 @@ func (w *world) makes(object string) {
 	w.NoErr(err)
 }
 
+// secret makes bootstrap data that is meant for hosts.
 func (w *world) secret(name, format, value string) {
 	w.t.Helper()
-	w.makes(fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":%q},"stringData":{"format":%q,"value":%q}}`, name, format, value))
+	w.makes(fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":%q,"labels":{%q:"true"}},"stringData":{"format":%q,"value":%q}}`,
+		name, v1beta1.LabelBootstrapData, format, value))
 }
 
 // waitsFor checks which data waits for a host; the empty value is none.
@@ -78,18 +90,11 @@ func (w *world) silent(secret string) {
 func TestLifeBootstrapDataOfAMachineWaitsUntilItsHostHasJoined(t *testing.T) {
 	w := newWorld(t)
 	w.let()
-	w.makes(theMachineCRD)
-	w.eventually(func() error {
-		_, err := w.kubectl("get", "machines.cluster.x-k8s.io")
-		return err
-	})
+	w.machineKind()
 	w.controller()
 	a := w.alive("one")
-	machine := func(secret string) {
-		w.makes(fmt.Sprintf(`{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Machine","metadata":{"name":"edge-1-owner"},"spec":{"bootstrap":{"dataSecretName":%q}}}`, secret))
-	}
-	machine("data")
-	w.newMachine("edge-1", "one", "")
+	uid := w.clusterMachine("edge-1-owner", ours("edge-1"), "data")
+	w.newMachine("edge-1", "one", "", uid)
 	w.eventually(w.labelIs("one", v1beta1.LabelElementalMachineName, "edge-1"))
 	w.stays(w.waitsFor("one", "", "")) // The data is not there yet.
 	w.secret("data", "", bootstrapCanary)
@@ -105,7 +110,7 @@ func TestLifeBootstrapDataOfAMachineWaitsUntilItsHostHasJoined(t *testing.T) {
 	w.NoErr(w.admin.Delete(t.Context(), w.machine("edge-1")))
 	w.eventually(w.waitsFor("one", "", ""))
 	w.True(w.host("one").Spec.BootstrapSecret == nil)
-	w.newMachine("edge-1", "one", "")
+	w.newMachine("edge-1", "one", "", uid)
 	w.eventually(w.waitsFor("one", "ignition", bootstrapCanary+"-2"))
 
 	a.tells(time.Now(), core.PhaseBootstrapping, bootstrapped())
@@ -130,6 +135,14 @@ func TestLifeBootstrapDataThatSomeoneNames(t *testing.T) {
 	w.within(2*sourceLook, w.waitsFor("one", "", ""))
 	w.Equal(w.host("one").Spec.BootstrapSecret.Name, "data") // What was named stays named.
 	w.eventually(w.told("one", "BootstrapDataMissing"))
+	w.secret("data", "cloud-config", bootstrapCanary)
+	w.within(2*sourceLook, w.waitsFor("one", "cloud-config", bootstrapCanary))
+
+	// Who takes its label away takes it back.
+	_, err := w.kubectl("label", "secret", "data", v1beta1.LabelBootstrapData+"-")
+	w.NoErr(err)
+	w.within(2*sourceLook, w.waitsFor("one", "", ""))
+	w.eventually(w.told("one", "BootstrapDataRefused"))
 	w.secret("data", "cloud-config", bootstrapCanary)
 	w.within(2*sourceLook, w.waitsFor("one", "cloud-config", bootstrapCanary))
 

@@ -159,13 +159,14 @@ func (w *world) newHost(name string, change ...func(*v1beta1.ElementalHost)) *v1
 	return host
 }
 
-func (w *world) newMachine(name, host, version string) *v1beta1.ElementalMachine {
+// newMachine makes a machine; the UID is that of the Machine which owns it, where there is one.
+func (w *world) newMachine(name, host, version string, owner ...string) *v1beta1.ElementalMachine {
 	w.t.Helper()
 	machine := &v1beta1.ElementalMachine{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: w.namespace, Name: name,
 			Labels:          map[string]string{v1beta1.LabelClusterName: "edge"},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "cluster.x-k8s.io/v1beta2", Kind: "Machine", Name: name + "-owner", UID: "1"}},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "cluster.x-k8s.io/v1beta2", Kind: "Machine", Name: name + "-owner", UID: types.UID(append(owner, "1")[0])}},
 		},
 		Spec: v1beta1.ElementalMachineSpec{
 			HostRef:             &v1beta1.ObjectReference{Name: host},

@@ -24,6 +24,9 @@ const (
 	LabelValueTrue = "true"
 )
 
+// LabelBootstrapData is "true" on a Secret with bootstrap data that may be handed to hosts which name it.
+const LabelBootstrapData = "elementalhost.infrastructure.cluster.x-k8s.io/bootstrap-data"
+
 // The annotations of an ElementalHost.
 const (
 	// AnnotationRegistrationName names the ElementalRegistration that a host came through.
