@@ -294,10 +294,24 @@ func (r *registrations) explain(of *v1beta1.ElementalRegistration, err error) er
 	return err
 }
 
+// mostHosts is how many hosts a namespace serves well: the authorizer goes through all its role bindings at each request.
+const mostHosts = 1000
+
+// report says how a registration stands. The number of hosts is in no message, which would change with each of them.
 func (r *registrations) report(ctx context.Context, of *v1beta1.ElementalRegistration, expires time.Time, failed error) error {
 	ready := core.Condition{Type: core.Ready, Status: core.True, Reason: core.ReasonHostReady, Generation: of.Generation, Message: "hosts can join"}
 	if failed != nil {
 		ready.Status, ready.Reason, ready.Message = core.False, "RegistrationNotReady", failed.Error()
+	}
+	if failed == nil {
+		all := &v1beta1.ElementalHostList{}
+		if err := r.client.List(ctx, all, client.InNamespace(of.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("counting the hosts of namespace %s: %w", of.Namespace, err)
+		}
+		if len(all.Items) > mostHosts {
+			ready.Message = fmt.Sprintf("hosts can join, but namespace %s has more than %d of them, and the API server looks at the rights of all at each request: let more hosts join in another namespace",
+				of.Namespace, mostHosts)
+		}
 	}
 	joined := &v1beta1.ElementalHostList{}
 	if err := r.client.List(ctx, joined, client.InNamespace(of.Namespace), client.MatchingFields{indexRegistration: of.Name}); err != nil {
