@@ -110,7 +110,7 @@ func (r *hosts) look(ctx context.Context, host *v1beta1.ElementalHost) (*look, e
 // What is wrong with its identity comes first in the error.
 func (r *hosts) keep(ctx context.Context, l *look) error {
 	host := l.host
-	if paused(host) {
+	if host.IsPaused() {
 		return r.keepIdentity(ctx, host, host.BootstrapWaits())
 	}
 	data, err := r.bootstraps.find(ctx, l)
@@ -188,17 +188,11 @@ func soonest(a, b time.Duration) time.Duration {
 // The conditions of a host that the controller owns.
 var hostOwned = []string{core.Ready, core.AgentConnected, core.NodeDrained, core.Paused}
 
-// paused is Cluster API's word for an object that is to be left alone.
-func paused(host *v1beta1.ElementalHost) bool {
-	_, annotated := host.Annotations[v1beta1.AnnotationPaused]
-	return annotated
-}
-
 // hostConditions is what the controller has to say of a host.
 func hostConditions(l *look) []core.Condition {
 	host, alive := l.host, l.alive
 	alive.Generation = host.Generation
-	wanted := []core.Condition{alive, core.SumPaused(paused(host), host.Generation)}
+	wanted := []core.Condition{alive, core.SumPaused(host.IsPaused(), host.Generation)}
 	if drained, present := core.SumDrained(updateOf(host, l.machine)); present {
 		wanted = append(wanted, drained)
 	}

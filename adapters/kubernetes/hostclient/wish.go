@@ -103,8 +103,7 @@ func wishOf(host *v1beta1.ElementalHost) ports.Wish {
 }
 
 func paused(host *v1beta1.ElementalHost) bool {
-	_, annotated := host.Annotations[v1beta1.AnnotationPaused]
-	return annotated || meta.IsStatusConditionTrue(host.Status.Conditions, core.Paused)
+	return host.IsPaused() || meta.IsStatusConditionTrue(host.Status.Conditions, core.Paused)
 }
 
 // drained holds for one generation only: a drain for another version says nothing of this one.
