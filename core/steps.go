@@ -89,7 +89,6 @@ func checkIdentity(c Case) []Step {
 func unpause(c Case) []Step {
 	return []Step{
 		{Text: "Take the annotation off the host, if it has it:", Command: kubectl("annotate elementalhost", c, c.Name, "cluster.x-k8s.io/paused-")},
-		{Text: "If its cluster is paused, set spec.paused of the Cluster to false."},
 	}
 }
 
