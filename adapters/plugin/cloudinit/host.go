@@ -19,10 +19,21 @@ const (
 	cloudConfigFile = configFolder + "/90-elemental.cfg"
 )
 
-// checkHostname refuses what is no DNS label.
-func checkHostname(name string) error {
-	if !regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(name) {
-		return failed("InvalidHostname", "%q can't name a host: use at most 63 of the characters a-z, 0-9 and -, with none of the last at either end", name)
+// The longest names, in bytes.
+const (
+	longestName     = 253 // of DNS
+	longestHostname = 64  // that Linux gives a host
+)
+
+// checkHostname refuses what Linux can't name a host, or should not.
+func checkHostname(name string) error { return checkName(name, longestHostname) }
+
+// checkName refuses what is no name of RFC 1123, which is one label or several with dots between them, and what is
+// longer than a number of bytes.
+func checkName(name string, longest int) error {
+	const label = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
+	if len(name) > longest || !regexp.MustCompile(`^`+label+`(\.`+label+`)*$`).MatchString(name) {
+		return failed("InvalidHostname", "%q can't name a host: use at most %d of the characters a-z, 0-9, - and ., at most 63 between dots, with no - or . at either end of these", name, longest)
 	}
 	return nil
 }

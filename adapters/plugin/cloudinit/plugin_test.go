@@ -79,7 +79,9 @@ func (s *system) private(name string, mode fs.FileMode) {
 }
 
 func (s *system) do(verb core.Verb, request ports.Request) error {
-	request.Host = "host-1"
+	if request.Host == "" {
+		request.Host = "host-1"
+	}
 	return With(s.inner, s.root).Do(s.Context(), verb, request, func(ports.Progress) {})
 }
 
@@ -289,7 +291,13 @@ func TestNamesTheHost(t *testing.T) {
 	is.NoErr(s.do(core.VerbSetHostname, ports.Request{Hostname: "edge-1"}))
 	is.Equal(s.read("etc/hostname"), "edge-1\n")
 	s.private("etc/hostname", 0o644)
-	for _, name := range []string{"", "-a", "a-", "a.b", "A", "a b", "a\nb", strings.Repeat("a", 64)} {
+	is.NoErr(s.do(core.VerbSetHostname, ports.Request{Hostname: "edge-1.example.com"}))
+	is.Equal(s.read("etc/hostname"), "edge-1.example.com\n")
+	is.NoErr(s.do(core.VerbSetHostname, ports.Request{Hostname: "edge-1"}))
+	tooLong := strings.Repeat("a", 32) + "." + strings.Repeat("b", 32)
+	is.NoErr(s.do(core.VerbSetHostname, ports.Request{Hostname: tooLong[:64]}))
+	is.NoErr(s.do(core.VerbSetHostname, ports.Request{Hostname: "edge-1"}))
+	for _, name := range []string{"", "-a", "a-", ".a", "a.", "a..b", "a.-b", "a-.b", "A", "a b", "a\nb", strings.Repeat("a", 64), tooLong} {
 		s.fails(s.do(core.VerbSetHostname, ports.Request{Hostname: name}), "InvalidHostname")
 	}
 	is.Equal(s.read("etc/hostname"), "edge-1\n")
@@ -299,6 +307,25 @@ func TestNamesTheHost(t *testing.T) {
 	is.NoErr(s.do(core.VerbSetHostname, ports.Request{Hostname: "edge-2"}))
 	is.Equal(s.read("etc/hostname"), "edge-1\n") // the plugin's own verb stays its own
 	is.Equal(inner.Done(), []core.Verb{core.VerbSetHostname})
+}
+
+// TestBootstrapsHostsWithDots names the instance as the host's object in the cluster, which may be any name of DNS.
+func TestBootstrapsHostsWithDots(t *testing.T) {
+	is := is.New(t)
+	long := strings.Repeat(strings.Repeat("a", 62)+".", 4) + "b"
+	for name, whole := range map[string]bool{"edge-1": false, "edge.example.com": true, long: false} {
+		s := withCloudInit(t)
+		data := &ports.BootstrapData{Format: "cloud-config", Data: []byte("#cloud-config\n")}
+		is.NoErr(s.do(core.VerbBootstrap, ports.Request{Host: name, Bootstrap: data}))
+		var about metadata
+		is.NoErr(json.Unmarshal([]byte(s.read("var/lib/cloud/seed/nocloud/meta-data")), &about))
+		is.Equal(about.Hostname, name)
+		// Linux gives no host a longer name than one of 64 bytes.
+		is.Equal(strings.Contains(s.read("etc/cloud/cloud.cfg.d/zz-elemental-bootstrap.cfg"), "\nprefer_fqdn_over_hostname: true\n"), whole)
+		for _, wrong := range []string{name + ".", name + ".-a", "Edge", long + "cc"} {
+			s.fails(s.do(core.VerbBootstrap, ports.Request{Host: wrong, Bootstrap: data}), "InvalidHostname")
+		}
+	}
 }
 
 func TestInstallsTheCloudConfig(t *testing.T) {
@@ -322,9 +349,8 @@ func TestASystemThatNeverRanGetsTheSameFiles(t *testing.T) {
 	config := `{"users":[]}`
 	files, err := Files("edge-1", []byte(config))
 	is.NoErr(err)
-	s := newSystem(t)
-	s.write("usr/bin/cloud-init", "", 0o755)
-	p := With(&portstest.Plugin{}, s.root)
+	s := withCloudInit(t)
+	p := With(s.inner, s.root)
 	is.NoErr(p.Do(t.Context(), core.VerbSetHostname, ports.Request{Hostname: "edge-1"}, nil))
 	is.NoErr(p.Do(t.Context(), core.VerbInstallCloudConfig, ports.Request{CloudConfig: []byte(config)}, nil))
 	is.Equal(len(files), 2)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"elemental/adapters/plugin/durable"
 )
@@ -32,6 +33,15 @@ manual_cache_clean: false
 `
 )
 
+// sourceFor is what cloud-init is told of where to look, on a host of this name. By itself it would name a system after the
+// first label alone, and the system's name is that of the Node which Cluster API looks for.
+func sourceFor(host string) string {
+	if strings.Contains(host, ".") && len(host) <= longestHostname {
+		return source + "prefer_fqdn_over_hostname: true\n"
+	}
+	return source
+}
+
 // keepNetwork tells cloud-init to leave the network as it is: the data came by it. Cloud configs that say how
 // the network is to be come first.
 const keepNetwork = "config: disabled\n"
@@ -47,7 +57,7 @@ func (p *Plugin) seed(_ context.Context, host, instance string, data []byte) err
 	if err := p.checkCloudInit(); err != nil {
 		return err
 	}
-	if err := checkHostname(host); err != nil {
+	if err := checkName(host, longestName); err != nil {
 		return err
 	}
 	config, err := p.installedCloudConfig()
@@ -72,7 +82,7 @@ func (p *Plugin) seed(_ context.Context, host, instance string, data []byte) err
 	}
 	// It comes after the seed: cloud-init would else look for its data where there are none, and take the host for a new
 	// instance that is told nothing.
-	return durable.WriteFile(p.path(sourceFile), []byte(source), 0o600)
+	return durable.WriteFile(p.path(sourceFile), []byte(sourceFor(host)), 0o600)
 }
 
 // checkCloudInit says why this host could not be bootstrapped by cloud-init.
