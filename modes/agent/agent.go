@@ -3,8 +3,10 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -91,6 +93,24 @@ func configOf(c *cli.Context) (agentfile.Config, error) {
 	}
 	config.Agent.Debug = config.Agent.Debug || c.Bool("debug")
 	return config, publish(config.Agent.Proxy)
+}
+
+// configForRoot is configOf for a command that changes the host.
+func configForRoot(c *cli.Context) (agentfile.Config, error) {
+	config, err := configOf(c)
+	if lacksRoot(os.Geteuid(), config, err) {
+		return agentfile.Config{}, fmt.Errorf("elemental agent %s needs root: call it as that user, such as with sudo", c.Command.Name)
+	}
+	return config, err
+}
+
+// lacksRoot says whether a user can't do what a configuration, or the attempt to read it, asks for. Root alone may read
+// it where a host is a machine; one that is a plain process is its user's.
+func lacksRoot(user int, config agentfile.Config, err error) bool {
+	if user == 0 {
+		return false
+	}
+	return errors.Is(err, fs.ErrPermission) || err == nil && config.Agent.Restart != agentfile.RestartExit
 }
 
 func logTo(out io.Writer, config agentfile.Config, level slog.Level) *slog.Logger {

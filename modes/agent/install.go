@@ -37,7 +37,7 @@ func installCommand(version string) *cli.Command {
 		}.String(),
 		Flags: agentFlags(),
 		Action: func(c *cli.Context) error {
-			config, err := configOf(c)
+			config, err := configForRoot(c)
 			if err != nil {
 				return err
 			}

@@ -43,7 +43,7 @@ func registerCommand(version string) *cli.Command {
 			&cli.DurationFlag{Name: "timeout", Usage: "wait for a `DURATION` such as 10m to be let in; by default as long as it takes"},
 		),
 		Action: func(c *cli.Context) error {
-			config, err := configOf(c)
+			config, err := configForRoot(c)
 			if err != nil {
 				return err
 			}

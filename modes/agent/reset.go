@@ -41,7 +41,7 @@ func resetCommand(version string) *cli.Command {
 		}.String(),
 		Flags: append(agentFlags(), &cli.BoolFlag{Name: "yes", Usage: "reset the host without asking"}),
 		Action: func(c *cli.Context) error {
-			config, err := configOf(c)
+			config, err := configForRoot(c)
 			if err != nil {
 				return err
 			}
@@ -144,11 +144,11 @@ func (a *Agent) resetStep(ctx context.Context, verb core.Verb, request ports.Req
 
 // announce says what a reset will do.
 func (a *Agent) announce(seen ports.Observation) {
-	who := "this host, which has joined no cluster,"
-	if a.Host != "" {
-		who = "host " + a.Host
+	who := "host " + a.Host
+	if a.Host == "" {
+		who = "this host, which has joined no cluster"
 	}
-	a.tell(fmt.Sprintf("The plugin %s resets %s: what is on it is lost.", a.PluginName, who))
+	a.tell(fmt.Sprintf("The plugin %s resets %s. What is on it is lost.", a.PluginName, who))
 	if seen.Reset == core.ResetUnderWay {
 		a.tell("A reset is under way already; it is ended.")
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,7 +79,7 @@ func TestResettingByHand(t *testing.T) {
 	is.Equal(a.resetByHand(t.Context(), func() bool { return false }), errNotAgreed)
 	is.Equal(len(plugin.Done()), 0)
 	said := strings.Join(*told, "\n")
-	is.True(strings.Contains(said, "resets host host-1: what is on it is lost") && strings.Contains(said, `{"deep":true}`) && strings.Contains(said, "/etc/elemental"))
+	is.True(strings.Contains(said, "resets host host-1. What is on it is lost") && strings.Contains(said, `{"deep":true}`) && strings.Contains(said, "/etc/elemental"))
 	is.NoErr(a.resetByHand(t.Context(), yes))
 	is.Equal(plugin.Done(), []core.Verb{core.VerbTriggerReset, core.VerbReset})
 	is.True(slices.Contains(*told, "the host was reset"))
@@ -223,4 +225,24 @@ func TestWhatAnInstalledSystemGets(t *testing.T) {
 	}
 	is.Equal(got[agentfile.Path], "medium.yaml") // Where the installed agent looks for it.
 	is.Equal(got[config.Cluster.Kubeconfig], "kubeconfig")
+}
+
+func TestOnlyRootChangesAMachine(t *testing.T) {
+	machine, process := agentfile.Config{}, agentfile.Config{}
+	machine.Agent.Restart, process.Agent.Restart = agentfile.RestartLogind, agentfile.RestartExit
+	for name, c := range map[string]struct {
+		user   int
+		config agentfile.Config
+		err    error
+		lacks  bool
+	}{
+		"root":                             {0, machine, nil, false},
+		"root, without a file":             {0, agentfile.Config{}, fs.ErrNotExist, false},
+		"another user":                     {1000, machine, nil, true},
+		"another user, who may not read":   {1000, agentfile.Config{}, fmt.Errorf("reading: %w", fs.ErrPermission), true},
+		"another user, of a wrong file":    {1000, agentfile.Config{}, errors.New("line 1"), false},
+		"another user, of a plain process": {1000, process, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) { is.New(t).Equal(lacksRoot(c.user, c.config, c.err), c.lacks) })
+	}
 }

@@ -4,6 +4,7 @@ package agentfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,6 +135,9 @@ func (r Registration) complete() bool {
 // be a default.
 func Read(path string) (Config, error) {
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, fmt.Errorf("reading the agent's configuration: %w; where the cluster is at hand, elemental registration config NAME prints what a host that joins by itself needs there", err)
+	}
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the agent's configuration: %w", err)
 	}

@@ -1,6 +1,8 @@
 package agentfile
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,4 +78,11 @@ func TestWhatAHostKeepsWhenItIsReset(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(config.Belongings(), want)
 	}
+}
+
+func TestAFileThatIsMissingIsToldHowToCome(t *testing.T) {
+	is := is.New(t)
+	_, err := Read(filepath.Join(t.TempDir(), "agent.yaml"))
+	is.True(errors.Is(err, fs.ErrNotExist))
+	is.True(strings.Contains(err.Error(), "agent.yaml: no such file or directory; where the cluster is at hand, elemental registration config NAME prints"))
 }
