@@ -152,43 +152,42 @@ func (t *target) install(ctx context.Context, request ports.Request, overwrite b
 			Class: core.FailureFailed, Reason: ReasonHoldsData,
 			Message: fmt.Sprintf("%s holds %s, which would be lost: install elsewhere, or set install.overwrite to true (by hand: --overwrite)", t.at, held),
 		}
-	case held.whole || held.other != "":
+	}
+	s, err := t.prepare(ctx, request, files, tell)
+	if err != nil {
+		return err
+	}
+	if held.whole || held.other != "" {
+		if err := t.checkRoom(s.image); err != nil {
+			return err
+		}
 		if err := t.clear(ctx); err != nil {
 			return err
 		}
 	}
-	return t.lay(ctx, request, files, tell)
+	return t.lay(ctx, s)
 }
 
-// clear removes Elemental's own files from a target, the boot entries first: half a system is never booted.
-func (t *target) clear(ctx context.Context) error {
-	entries, err := t.Loader.Entries(ctx)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if err := t.Loader.Remove(ctx, entry.Deployment); err != nil {
-			return err
-		}
-	}
-	for _, folder := range []string{filepath.Join(t.Boot, "elemental"), t.path("deployments"), t.path("layers"), t.path("objects"), t.path("staging"), t.path("reset"), t.path("var"), t.path(markFile)} {
-		if err := os.RemoveAll(folder); err != nil {
-			return fmt.Errorf("removing the system before from %s: %w", t.at, err)
-		}
-	}
-	return syncFileSystem(t.Root)
-}
-
-func (t *target) lay(ctx context.Context, request ports.Request, files []ports.File, tell func(ports.Progress)) error {
+// prepare finds out what an installation needs to know, and changes nothing: what can't be installed costs no system that
+// is there.
+func (t *target) prepare(ctx context.Context, request ports.Request, files []ports.File, tell func(ports.Progress)) (*staging, error) {
 	want, err := readWish(request.OSVersion)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	options, err := t.kernelOptions()
-	if err != nil {
-		return err
+	engine := *t.Engine
+	if engine.Options, err = t.kernelOptions(); err != nil {
+		return nil, err
 	}
-	if err := t.writeMark(mark{Host: request.Host, Boot: request.Boot, Image: want.ImageURI, Began: t.Now().UTC()}); err != nil {
+	engine.Loader = lastStep{BootLoader: t.Loader, before: func(deployment string) error {
+		return t.giveBelongings(deployment, files)
+	}}
+	s := &staging{engine: &engine, want: *want, request: request, progress: &progress{tell: tell, now: t.Now}}
+	return s, s.resolve(ctx)
+}
+
+func (t *target) lay(ctx context.Context, s *staging) error {
+	if err := t.writeMark(mark{Host: s.request.Host, Boot: s.request.Boot, Image: s.want.ImageURI, Began: t.Now().UTC()}); err != nil {
 		return err
 	}
 	for _, folder := range skeleton {
@@ -199,12 +198,6 @@ func (t *target) lay(ctx context.Context, request ports.Request, files []ports.F
 	if err := t.layProgram(); err != nil {
 		return err
 	}
-	engine := *t.Engine
-	engine.Options = options
-	engine.Loader = lastStep{BootLoader: t.Loader, before: func(deployment string) error {
-		return t.giveBelongings(deployment, files)
-	}}
-	s := &staging{engine: &engine, want: *want, request: request, progress: &progress{tell: tell, now: t.Now}}
 	return s.run(ctx)
 }
 

@@ -41,11 +41,16 @@ func (s *staging) makePlan(ctx context.Context) (plan, error) {
 			continue
 		}
 		seen[layer.DiffID] = true
-		p.unknown = append(p.unknown, layer)
-		p.fetch += layer.Size
-		p.write += layer.Size * (1 + expansion)
+		p.add(layer)
 	}
 	return p, nil
+}
+
+// add counts a layer that is not known.
+func (p *plan) add(layer ports.Layer) {
+	p.unknown = append(p.unknown, layer)
+	p.fetch += layer.Size
+	p.write += layer.Size * (1 + expansion)
 }
 
 // known says whether a layer was unpacked before and all of its files are still there.

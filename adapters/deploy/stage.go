@@ -74,8 +74,13 @@ func (s *staging) run(ctx context.Context) error {
 			s.engine.Log.Warn("staging left something behind; the next one removes it", "error", err)
 		}
 	}()
-	s.progress.begin(StepResolve, "resolving "+s.want.ImageURI)
-	if err := s.resolve(ctx); err != nil {
+	if s.id == "" { // An installation has resolved it before it changed anything.
+		if err := s.resolve(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.state, err = s.engine.look(ctx); err != nil {
 		return err
 	}
 	if s.trial { // The first system of a disk has no boot entry of another beside it.
@@ -133,6 +138,7 @@ func (s *staging) clean() error {
 
 // resolve finds the image and what it means for this host.
 func (s *staging) resolve(ctx context.Context) error {
+	s.progress.begin(StepResolve, "resolving "+s.want.ImageURI)
 	image, err := s.engine.Images.Resolve(ctx, s.want.ImageURI, s.engine.Architecture)
 	if err != nil {
 		return fmt.Errorf("resolving %q: %w", s.want.ImageURI, err)
@@ -157,8 +163,7 @@ func (s *staging) resolve(ctx context.Context) error {
 		}
 	}
 	s.image, s.id = image, deploymentID(image.Digest)
-	s.state, err = s.engine.look(ctx)
-	return err
+	return nil
 }
 
 // renew notes that the running system is what the reference now leads to.
