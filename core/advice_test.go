@@ -78,7 +78,7 @@ func TestAdvise(t *testing.T) {
 		"it is not known":                   {told(no(RegistrationReady, ReasonRegistrationFailed)), HealthFailed, false, []string{"cluster.namespace must be field and cluster.host must be a"}},
 		"installing failed":                 {told(no(InstallationReady, ReasonInstallationFailed)), HealthFailed, true, []string{agentLog, "elemental retry"}},
 		"it is installed":                   {told(no(InstallationReady, ReasonWaitingForInstallation)), HealthUpdating, false, []string{"goes on"}},
-		"paused":                            {told(working, yes(Paused, ReasonPaused)), HealthPaused, false, []string{"kubectl annotate elementalhost -n field a cluster.x-k8s.io/paused-", "spec.paused"}},
+		"paused":                            {told(working, yes(Paused, ReasonPaused)), HealthPaused, false, []string{"kubectl annotate elementalhost -n field a cluster.x-k8s.io/paused-"}},
 		"new":                               {told(), HealthUnclear, false, []string{"kubectl get pods -n elemental-system"}},
 		"the agent has not answered":        {told(old(applied), old(ready)), HealthUpdating, false, []string{"goes on"}},
 		"what fell back before is not told": {told(old(rolledBack)), HealthUpdating, false, []string{"goes on"}},
