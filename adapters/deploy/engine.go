@@ -62,7 +62,10 @@ type Config struct {
 	BootID     func() (string, error) // the boot ID of the running system, for requests that do not say it; nil: it is not known
 
 	// Own are the files by which an installed system's image plugin is configured as this one is; nil: there are none.
-	Own     func() ([]ports.File, error)
+	Own func() ([]ports.File, error)
+	// Named are the files by which an installed system has its name and its cloud config, as they are written where a
+	// host that runs gets them; either may be empty. nil: nothing of the kind is installed.
+	Named   func(hostname string, cloudConfig []byte) ([]ports.File, error)
 	Program string // is made the first process of an installed system; by default this very program
 
 	Images ports.Images

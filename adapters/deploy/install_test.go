@@ -34,6 +34,12 @@ func newInstaller(t *testing.T, change ...func(*deploy.Config)) *installer {
 		c.Own = func() ([]ports.File, error) {
 			return []ports.File{{Path: "/etc/elemental/image.yaml", Mode: 0o600, Data: []byte("kernel: none\n")}}, nil
 		}
+		c.Named = func(hostname string, cloudConfig []byte) ([]ports.File, error) {
+			if hostname == "No Name" {
+				return nil, core.Failure{Class: core.FailureFailed, Reason: "InvalidHostname", Message: "it can't name a host"}
+			}
+			return []ports.File{{Path: "/etc/hostname", Mode: 0o644, Data: []byte(hostname + "\n")}, {Path: "/etc/told", Mode: 0o600, Data: cloudConfig}}, nil
+		}
 	})...)
 	return i
 }
@@ -94,7 +100,7 @@ func TestInstallingIntoARoot(t *testing.T) {
 	i.is.Equal(i.read("/etc/hostname"), "edge-1\n")
 	i.is.Equal(i.read("/etc/elemental/agent.yaml"), "agent: {}\n")
 	i.is.Equal(i.read("/etc/elemental/image.yaml"), "kernel: none\n")
-	i.is.Equal(i.read("/etc/cloud/cloud.cfg.d/90-elemental.cfg"), `{"users":[]}`+"\n")
+	i.is.Equal(i.read("/etc/told"), `{"users":[]}`)
 	i.is.Equal(i.read("/var/lib/elemental/agent/identity/key"), "the key")
 	info, err := os.Stat(filepath.Join(i.disk, "elemental/var/lib/elemental/agent/identity"))
 	i.is.NoErr(err)
@@ -185,6 +191,16 @@ func TestOptionsOfAnInstallation(t *testing.T) {
 	}
 	_, err := i.Observe(t.Context(), ports.Request{Host: "edge-1"})
 	i.is.True(err != nil) // Nobody lets the system be installed.
+}
+
+func TestANameThatIsNoneIsNotInstalled(t *testing.T) {
+	i := newInstaller(t)
+	asked := i.ask(i.put("v1", system(t, "one")), "")
+	asked.Hostname = "No Name"
+	var failure core.Failure
+	i.is.True(errors.As(i.install(asked), &failure))
+	i.is.Equal(failure.Reason, "InvalidHostname")
+	i.is.Equal(len(i.entries()), 0)
 }
 
 func TestFilesOfAnInstallationAreItsOwn(t *testing.T) {

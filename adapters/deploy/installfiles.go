@@ -12,10 +12,6 @@ import (
 	"elemental/ports"
 )
 
-// cloudConfigFile is where cloud-init finds what the registration says to it. The running system's plugin writes the
-// same file.
-const cloudConfigFile = "/etc/cloud/cloud.cfg.d/90-elemental.cfg"
-
 // belongings are all files that make an installed system this very host.
 func (e *Engine) belongings(request ports.Request) ([]ports.File, error) {
 	var files []ports.File
@@ -27,11 +23,12 @@ func (e *Engine) belongings(request ports.Request) ([]ports.File, error) {
 		files = own
 	}
 	files = append(files, request.Files...)
-	if request.Hostname != "" {
-		files = append(files, ports.File{Path: "/etc/hostname", Mode: 0o644, Data: []byte(request.Hostname + "\n")})
-	}
-	if len(request.CloudConfig) > 0 {
-		files = append(files, ports.File{Path: cloudConfigFile, Mode: 0o600, Data: append(request.CloudConfig[:len(request.CloudConfig):len(request.CloudConfig)], '\n')})
+	if e.Named != nil {
+		named, err := e.Named(request.Hostname, request.CloudConfig)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, named...)
 	}
 	for _, f := range files {
 		if _, _, err := placeOf(f.Path); err != nil {

@@ -13,6 +13,7 @@ import (
 	"elemental/adapters/oci"
 	"elemental/adapters/plugin"
 	hostboot "elemental/adapters/plugin/boot"
+	"elemental/adapters/plugin/cloudinit"
 	"elemental/core"
 	"elemental/modes/policy"
 	"elemental/ports"
@@ -49,8 +50,9 @@ func newEngine(config Config) (*deploy.Engine, error) {
 			}
 			return rules.AllowDowngrade(why)
 		},
-		Own: config.own,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: timeless})),
+		Own:   config.own,
+		Named: cloudinit.Files,
+		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: timeless})),
 	})
 }
 

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"elemental/adapters/plugin/durable"
+	"elemental/ports"
 )
 
 const (
@@ -38,6 +40,54 @@ func checkName(name string, longest int) error {
 	return nil
 }
 
+// Files are the files by which a system that never ran has its name and the cloud config of its registration from its
+// first boot on, as a system that runs gets them. Either may be empty.
+func Files(hostname string, cloudConfig []byte) ([]ports.File, error) {
+	var files []ports.File
+	if hostname != "" {
+		if err := checkHostname(hostname); err != nil {
+			return nil, err
+		}
+		files = append(files, hostnameFor(hostname))
+	}
+	if len(cloudConfig) > 0 {
+		if err := checkCloudConfig(cloudConfig); err != nil {
+			return nil, err
+		}
+		files = append(files, cloudConfigFor(cloudConfig))
+	}
+	return files, nil
+}
+
+// hostnameFor is read by everyone.
+func hostnameFor(name string) ports.File {
+	return ports.File{Path: hostnameFile, Mode: 0o644, Data: []byte(name + "\n")}
+}
+
+func cloudConfigFor(config []byte) ports.File {
+	return ports.File{Path: cloudConfigFile, Mode: 0o600, Data: slices.Concat(config, []byte("\n"))}
+}
+
+// checkCloudConfig refuses what is no object.
+func checkCloudConfig(config []byte) error {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(config, &object) != nil || object == nil {
+		return failed("InvalidCloudConfig", "the cloud config of the registration is no object")
+	}
+	return nil
+}
+
+// write puts a file in its place, whatever mask the plugin has.
+func (p *Plugin) write(f ports.File) error {
+	if err := durable.WriteFile(p.path(f.Path), f.Data, os.FileMode(f.Mode)); err != nil {
+		return err
+	}
+	if err := os.Chmod(p.path(f.Path), os.FileMode(f.Mode)); err != nil {
+		return fmt.Errorf("saying who may read %s: %w", f.Path, err)
+	}
+	return nil
+}
+
 // setHostname names the host for its next boots and, where it is the one that runs, for this one.
 func (p *Plugin) setHostname(name string) error {
 	if err := checkHostname(name); err != nil {
@@ -46,12 +96,8 @@ func (p *Plugin) setHostname(name string) error {
 	if err := p.makeFolders("/etc"); err != nil {
 		return err
 	}
-	if err := durable.WriteFile(p.path(hostnameFile), []byte(name+"\n"), 0o644); err != nil {
+	if err := p.write(hostnameFor(name)); err != nil {
 		return err
-	}
-	// Everyone reads it, whatever mask the plugin has.
-	if err := os.Chmod(p.path(hostnameFile), 0o644); err != nil {
-		return fmt.Errorf("letting everyone read %s: %w", hostnameFile, err)
 	}
 	if !p.real() {
 		return nil
@@ -77,14 +123,13 @@ func (p *Plugin) installCloudConfig(config []byte) error {
 	if err := p.checkCloudInit(); err != nil {
 		return err
 	}
-	var object map[string]json.RawMessage
-	if json.Unmarshal(config, &object) != nil || object == nil {
-		return failed("InvalidCloudConfig", "the cloud config of the registration is no object")
+	if err := checkCloudConfig(config); err != nil {
+		return err
 	}
 	if err := p.makeFolders(configFolder); err != nil {
 		return err
 	}
-	return durable.WriteFile(p.path(cloudConfigFile), append(config[:len(config):len(config)], '\n'), 0o600)
+	return p.write(cloudConfigFor(config))
 }
 
 // installedCloudConfig is the registration's cloud config as it was installed last; nil when there is none.
