@@ -3,6 +3,7 @@ package deploy
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,9 +29,13 @@ type target struct {
 // that was cut short.
 type mark struct {
 	Host  string    `json:"host,omitempty"` // empty: it was installed by hand
+	Key   string    `json:"key,omitempty"`  // the sha256 of the host's key, in hexadecimal; empty: it brought none
 	Boot  string    `json:"boot,omitempty"` // the boot ID of the system that installed it
 	Image string    `json:"image"`
 	Began time.Time `json:"began"`
+
+	// Found is the boot ID of the system that was last asked to install it again, and found it.
+	Found string `json:"found,omitempty"`
 }
 
 const (
@@ -58,8 +63,31 @@ type holding struct {
 	mark  mark
 }
 
-// isOf says that a whole system was installed as a host.
-func (h holding) isOf(host string) bool { return h.whole && host != "" && h.mark.Host == host }
+// isOf says that a whole system was installed as the host of a request. A name alone does not tell: another machine may
+// be given the name of one that is gone.
+func (h holding) isOf(request ports.Request) bool {
+	return h.isNamed(request.Host) && h.mark.Key == keyOf(request.Files)
+}
+
+// isSeenOf says the same of a host that only observes, and shows no key: it is what an installation in this boot has said.
+func (h holding) isSeenOf(request ports.Request) bool {
+	if len(request.Files) > 0 {
+		return h.isOf(request)
+	}
+	return h.isNamed(request.Host) && (h.mark.Boot == request.Boot || h.mark.Found == request.Boot)
+}
+
+func (h holding) isNamed(host string) bool { return h.whole && host != "" && h.mark.Host == host }
+
+// keyOf is the sha256 of the key among the files of a host, in hexadecimal; empty where there is none.
+func keyOf(files []ports.File) string {
+	for _, f := range files {
+		if strings.HasSuffix(f.Path, "/identity/key") {
+			return fmt.Sprintf("%x", sha256.Sum256(f.Data))
+		}
+	}
+	return ""
+}
 
 // String says what is there, with an article.
 func (h holding) String() string {
@@ -145,8 +173,8 @@ func (t *target) install(ctx context.Context, request ports.Request, overwrite b
 	switch {
 	case err != nil:
 		return err
-	case held.isOf(request.Host):
-		return nil
+	case held.isOf(request):
+		return t.find(held.mark, request.Boot)
 	case (held.whole || held.other != "") && !overwrite:
 		return core.Failure{
 			Class: core.FailureFailed, Reason: ReasonHoldsData,
@@ -187,7 +215,7 @@ func (t *target) prepare(ctx context.Context, request ports.Request, files []por
 }
 
 func (t *target) lay(ctx context.Context, s *staging) error {
-	if err := t.writeMark(mark{Host: s.request.Host, Boot: s.request.Boot, Image: s.want.ImageURI, Began: t.Now().UTC()}); err != nil {
+	if err := t.writeMark(mark{Host: s.request.Host, Key: keyOf(s.request.Files), Boot: s.request.Boot, Image: s.want.ImageURI, Began: t.Now().UTC()}); err != nil {
 		return err
 	}
 	for _, folder := range skeleton {
@@ -199,6 +227,15 @@ func (t *target) lay(ctx context.Context, s *staging) error {
 		return err
 	}
 	return s.run(ctx)
+}
+
+// find notes that a system is the host's that runs in a boot, for what observes later in it.
+func (t *target) find(m mark, boot string) error {
+	if m.Boot == boot || m.Found == boot {
+		return nil
+	}
+	m.Found = boot
+	return t.writeMark(m)
 }
 
 func (t *target) writeMark(m mark) error {
@@ -287,7 +324,7 @@ func (e *Engine) observeTarget(ctx context.Context, request ports.Request) (port
 		return seen, nil
 	case err != nil:
 		return seen, err
-	case !held.isOf(request.Host):
+	case !held.isSeenOf(request):
 		return seen, nil
 	}
 	seen.Detail = fmt.Sprintf("%s holds this host's system (%s), since %s", options.Root, held.mark.Image, held.mark.Began.UTC().Format(time.RFC3339))

@@ -1,9 +1,13 @@
 package deploy_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"elemental/adapters/deploy"
+	"elemental/ports"
 )
 
 // What can't be installed costs no system that is there.
@@ -33,4 +37,49 @@ func TestTheSystemBeforeStaysWhereNoneCanFollow(t *testing.T) {
 			i.is.True(i.observe(i.ask("fake://v1", "")).NeedsRestart) // It is still the first host's.
 		})
 	}
+}
+
+// sight is what the agent observes with: it shows nobody the host's files.
+func sight(asked ports.Request, boot string) ports.Request {
+	asked.Files, asked.Boot = nil, boot
+	return asked
+}
+
+func TestAHostOfTheSameNameWithAnotherKeyIsAnother(t *testing.T) {
+	i := newInstaller(t)
+	image := i.put("v1", system(t, "one"))
+	i.is.NoErr(i.install(i.ask(image, "")))
+	mark, err := os.ReadFile(filepath.Join(i.disk, "elemental/installation.json"))
+	i.is.NoErr(err)
+	i.is.True(!strings.Contains(string(mark), "the key")) // It is secret.
+
+	anew := func(options string) ports.Request {
+		asked := i.ask(image, options)
+		asked.Boot, asked.Files[0].Data = "boot-2", []byte("another key")
+		return asked
+	}
+	i.is.True(!i.observe(sight(anew(""), "boot-2")).Installed)
+	i.is.Equal(failureOf(t, i.install(anew(""))).Reason, deploy.ReasonHoldsData)
+	i.is.True(!i.observe(sight(anew(""), "boot-2")).Installed)
+	i.is.NoErr(i.install(anew(`,"overwrite":true`)))
+	i.is.Equal(i.read("/var/lib/elemental/agent/identity/key"), "another key")
+	i.is.True(i.observe(sight(anew(""), "boot-2")).NeedsRestart)
+}
+
+func TestAHostFindsItsSystemInALaterBoot(t *testing.T) {
+	i := newInstaller(t)
+	asked := i.ask(i.put("v1", system(t, "one")), `,"overwrite":true`)
+	i.is.NoErr(i.install(asked))
+	i.is.True(i.observe(sight(asked, "boot-1")).NeedsRestart)
+	left := filepath.Join(i.disk, "elemental/var/left")
+	i.is.NoErr(os.WriteFile(left, nil, 0o600))
+	for _, boot := range []string{"boot-2", "boot-3"} {
+		seen := i.observe(sight(asked, boot))
+		i.is.True(!seen.Installed && !seen.NeedsRestart) // Nobody has shown a key yet.
+		asked.Boot = boot
+		i.is.NoErr(i.install(asked))
+		seen = i.observe(sight(asked, boot))
+		i.is.True(seen.Installed && !seen.NeedsRestart)
+	}
+	i.is.True(exists(t, left)) // It stays as it is.
 }
