@@ -51,7 +51,9 @@ func (w *world) mortalHosts() (*hosts, *atomic.Int64) {
 	go func() { ended <- m.Start(ctx) }()
 	w.t.Cleanup(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			w.t.Log(err)
+		}
 	})
 	w.True(m.GetCache().WaitForCacheSync(ctx))
 	recorder := events.NewFakeRecorder(1)
