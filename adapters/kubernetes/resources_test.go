@@ -100,6 +100,9 @@ func TestDefinitionsBearTheLabelsOfTheContract(t *testing.T) {
 	w.NoErr(json.Unmarshal([]byte(out), &definitions))
 	w.True(len(definitions.Items) >= 3)
 	for _, d := range definitions.Items {
+		if !strings.HasSuffix(d.Metadata.Name, "."+v1beta1.GroupVersion.Group) {
+			continue // Another test needs it.
+		}
 		w.Equal(d.Metadata.Labels["cluster.x-k8s.io/v1beta2"], "v1beta1")
 		w.Equal(d.Metadata.Labels["cluster.x-k8s.io/provider"], "infrastructure-elemental")
 	}

@@ -249,10 +249,27 @@ func (w *world) live(off chan<- struct{}) {
 		}
 		w.machine.Boot()
 		w.plugin.Restart()
-		if w.ending == core.EndingPowerOff {
+		w.mutex.Lock()
+		turnedOff := w.ending == core.EndingPowerOff
+		w.mutex.Unlock()
+		if turnedOff {
 			return
 		}
 	}
+}
+
+// booted is what the host was started from, an m for the medium and a d for the disk.
+func (w *world) booted() string {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.boots
+}
+
+// joinedTimes is how often it joined its cluster.
+func (w *world) joinedTimes() int {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.joined
 }
 
 // on turns the host's power on; its end is the channel's.
@@ -278,7 +295,7 @@ func (w *world) until(what string, is func() bool) {
 func (w *world) says(kind string, status core.ConditionStatus) func() bool {
 	return func() bool {
 		all := w.cluster.Reports()
-		if len(all) == 0 || all[len(all)-1].Identity != fmt.Sprintf("host %d", w.joined) {
+		if len(all) == 0 || all[len(all)-1].Identity != fmt.Sprintf("host %d", w.joinedTimes()) {
 			return false
 		}
 		c, found := core.Find(all[len(all)-1].Conditions, kind)
@@ -301,14 +318,14 @@ func tellLife(t *testing.T, killAt int) (points int) {
 		off := w.on()
 		w.until("it is installed", w.says(core.InstallationReady, core.True))
 		w.cluster.Bootstrap(ports.BootstrapData{Format: "cloud-config", Data: []byte("#cloud-config")})
-		w.until("it restarted to join", func() bool { return w.boots == "mdd" })
+		w.until("it restarted to join", func() bool { return w.booted() == "mdd" })
 		w.machine.Join()
 		w.until("it has joined", w.says(core.BootstrapReady, core.True))
 		w.cluster.Wish(func(wish *ports.Wish) { wish.Reset = true })
 		w.until("it is reset", w.says(core.ResetReady, core.True))
-		w.until("it restarted after that", func() bool { return w.boots == "mddd" })
+		w.until("it restarted after that", func() bool { return w.booted() == "mddd" })
 		w.cluster.Wish(func(wish *ports.Wish) { *wish = ports.Wish{} }) // The object goes.
-		w.until("it is registered again", func() bool { return w.joined > 1 && w.says(core.RegistrationReady, core.True)() })
+		w.until("it is registered again", func() bool { return w.joinedTimes() > 1 && w.says(core.RegistrationReady, core.True)() })
 		w.mutex.Lock()
 		w.end()
 		w.mutex.Unlock()
