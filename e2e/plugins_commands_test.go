@@ -91,7 +91,7 @@ func TestPluginsToolkit(t *testing.T) {
 	st := s.withMachineLike(t, func(c *hosts.Config) { c.Plugin = "dummy" })
 	st.exec("mkdir -p /etc/toolkit /etc/systemd/system/elemental-agent.service.d /var/lib/toolkit")
 	st.write("/etc/toolkit/start", toolkitStart)
-	st.write("/etc/systemd/system/elemental-agent.service.d/toolkit.conf", "[Service]\nExecStartPre=/bin/sh /etc/toolkit/start\n")
+	st.write("/etc/systemd/system/elemental-agent.service.d/toolkit.conf", "[Service]\nExecStartPre=+/bin/sh /etc/toolkit/start\n")
 	st.write("/var/lib/toolkit/elemental", strings.Replace(string(script), "dir=DIR", "dir=/var/lib/toolkit", 1))
 	st.exec("chmod 0755 /var/lib/toolkit/elemental; sed -i 's/osPlugin: dummy/osPlugin: elemental-toolkit/' /etc/elemental/agent.yaml; systemctl daemon-reload")
 

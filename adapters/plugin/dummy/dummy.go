@@ -38,7 +38,7 @@ func (p *Plugin) Describe(context.Context) (ports.Description, error) {
 		Name: "dummy",
 		Verbs: []core.Verb{
 			core.VerbDescribe, core.VerbObserve, core.VerbStage, core.VerbUnstage, core.VerbConfirm, core.VerbBootstrap,
-			core.VerbTriggerReset, core.VerbReset, core.VerbSetHostname, core.VerbInstallCloudConfig,
+			core.VerbTriggerReset, core.VerbReset, core.VerbInstallCloudConfig,
 		},
 		Schema: []byte(`{"type":"object"}`),
 	}, nil
@@ -88,8 +88,6 @@ func (p *Plugin) Do(ctx context.Context, verb core.Verb, request ports.Request, 
 		return p.triggerReset(request)
 	case core.VerbReset:
 		return p.reset()
-	case core.VerbSetHostname:
-		return p.write(hostnameFile, []byte(request.Hostname+"\n"), 0o644)
 	case core.VerbInstallCloudConfig:
 		return p.installCloudConfig(request.CloudConfig)
 	default:

@@ -36,9 +36,7 @@ func TestReset(t *testing.T) {
 	is.Equal(look().Reset, core.ResetNone)
 	data := ports.Request{Bootstrap: &ports.BootstrapData{Format: "cloud-config", Data: []byte("#cloud-config\n")}}
 	do(core.VerbBootstrap, data)
-	do(core.VerbSetHostname, ports.Request{Hostname: "edge-1"})
 	do(core.VerbInstallCloudConfig, ports.Request{CloudConfig: []byte(`{"users":[]}`)})
-	is.Equal(text("hostname"), "edge-1\n")
 	is.Equal(text("cloud-config.json"), `{"users":[]}`)
 	info, err := os.Stat(filepath.Join(folder, "cloud-config.json"))
 	is.NoErr(err)

@@ -12,7 +12,6 @@ import (
 
 // Files in the work dir that hold what the plugin was asked besides.
 const (
-	hostnameFile    = "hostname"
 	cloudConfigFile = "cloud-config.json"
 	resetFile       = "reset.json"
 )
@@ -42,7 +41,7 @@ func (p *Plugin) triggerReset(request ports.Request) error {
 
 // reset forgets all that the plugin was asked.
 func (p *Plugin) reset() error {
-	names := []string{Requested, hostnameFile, cloudConfigFile}
+	names := []string{Requested, cloudConfigFile}
 	for _, format := range formats {
 		names = append(names, bootstrapFile+format)
 	}
