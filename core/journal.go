@@ -19,6 +19,7 @@ type Journal struct {
 	RestartBoot string    // the boot in which a restart was last asked for since the last staging
 	RestartAt   time.Time // and when
 
+	ResetSeen  bool // a reset was seen under way, and is since
 	ResetTaken bool // the reset that is asked for was seen under way
 	Resets     int  // how often it was
 	Ending     endingStage
@@ -69,6 +70,10 @@ func (j Journal) learn(want Desired, seen View) Journal {
 // noteReset notes how far the plugin sees the reset that is asked for. What it says is done counts as this reset only
 // if it was seen under way: it may speak of one long ago. Whatever the host was, it is not from then on.
 func (j Journal) noteReset(asked bool, stage ResetStage) Journal {
+	if stage == ResetUnderWay && !j.ResetSeen { // Whoever triggered it, the restart that it may need was not had before.
+		j.RestartBoot, j.RestartAt = "", time.Time{}
+	}
+	j.ResetSeen = stage == ResetUnderWay
 	switch {
 	case stage == ResetUnderWay && asked && !j.ResetTaken:
 		j.ResetTaken, j.Resets = true, j.Resets+1
@@ -112,7 +117,7 @@ func (j Journal) Adopt(want Desired) Journal {
 		Requested: want.Version, Retry: want.Retry, Armed: want.Armed, Judged: want.Judged,
 		Renewing:    j.Requested == want.Version && j.Retry != want.Retry || j.Renewing && j.Requested == want.Version,
 		RestartBoot: j.RestartBoot, RestartAt: j.RestartAt,
-		ResetTaken: j.ResetTaken, Resets: resets, Ending: j.Ending, CloudConfig: j.CloudConfig,
+		ResetSeen: j.ResetSeen, ResetTaken: j.ResetTaken, Resets: resets, Ending: j.Ending, CloudConfig: j.CloudConfig,
 		BootstrapBoot: j.BootstrapBoot, BootstrapAt: j.BootstrapAt, Bootstrapped: j.Bootstrapped,
 	}
 }
