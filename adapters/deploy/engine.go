@@ -212,6 +212,21 @@ func (e *Engine) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
+// occupy keeps other processes from changing the disk of a host that was started from a deployment, and reads how it stands.
+func (e *Engine) occupy(ctx context.Context) (now state, unlock func(), err error) {
+	if unlock, err = e.lock(ctx); err != nil {
+		return state{}, nil, err
+	}
+	if now, err = e.look(ctx); err == nil {
+		err = e.checkBooted(now)
+	}
+	if err != nil {
+		unlock()
+		return state{}, nil, err
+	}
+	return now, unlock, nil
+}
+
 // freeBytes is what may be written to the file system that holds a folder.
 func freeBytes(folder string) (uint64, error) {
 	var state unix.Statfs_t

@@ -140,18 +140,11 @@ func (e *Engine) TriggerReset(ctx context.Context, request ports.Request, tell f
 	if err != nil {
 		return err
 	}
-	unlock, err := e.lock(ctx)
+	now, unlock, err := e.occupy(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	now, err := e.look(ctx)
-	if err != nil {
-		return err
-	}
-	if err := e.checkBooted(now); err != nil {
-		return err
-	}
 	if now.onTrial() {
 		return core.Failure{
 			Class: core.FailureRetryable, Reason: ReasonOnTrial,
@@ -206,18 +199,11 @@ func (e *Engine) Reset(ctx context.Context, request ports.Request, tell func(por
 	if err != nil {
 		return err
 	}
-	unlock, err := e.lock(ctx)
+	now, unlock, err := e.occupy(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	now, err := e.look(ctx)
-	if err != nil {
-		return err
-	}
-	if err := e.checkBooted(now); err != nil {
-		return err
-	}
 	status, err := e.resetStatus(now, boot)
 	switch {
 	case err != nil || status.Stage == core.ResetDone:

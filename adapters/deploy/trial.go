@@ -147,18 +147,11 @@ func (e *Engine) checksOf(now state, request ports.Request) []HealthCheck {
 
 // Rollback makes the system before this one the next to be booted. A running trial counts as fallen then.
 func (e *Engine) Rollback(ctx context.Context) error {
-	unlock, err := e.lock(ctx)
+	now, unlock, err := e.occupy(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	now, err := e.look(ctx)
-	if err != nil {
-		return err
-	}
-	if err := e.checkBooted(now); err != nil {
-		return err
-	}
 	if err := e.checkNoReset(ctx); err != nil {
 		return err
 	}
