@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,13 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"elemental/adapters/kubernetes/api/v1beta1"
 	"elemental/core"
@@ -38,30 +35,14 @@ func (m mortal) RoundTrip(r *http.Request) (*http.Response, error) {
 // mortalHosts reconciles hosts, and has so many writes left as the counter says.
 func (w *world) mortalHosts() (*hosts, *atomic.Int64) {
 	w.t.Helper()
-	scheme, err := newScheme()
-	w.NoErr(err)
 	left := new(atomic.Int64)
-	config := configOf(w.t, controllerIdentity)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return mortal{next, left} })
-	m, err := manager.New(config, managerOptions(Options{Namespace: w.namespace, MetricsAddress: "0", HealthAddress: "0", Log: logr.Discard()}, scheme))
-	w.NoErr(err)
-	ctx, cancel := context.WithCancel(context.Background())
-	w.NoErr(addIndexes(ctx, m))
-	ended := make(chan error, 1)
-	go func() { ended <- m.Start(ctx) }()
-	w.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			w.t.Log(err)
-		}
-	})
-	w.True(m.GetCache().WaitForCacheSync(ctx))
+	m := w.cachedThrough(func(next http.RoundTripper) http.RoundTripper { return mortal{next, left} })
 	recorder := events.NewFakeRecorder(1)
 	go func() {
 		for {
 			select {
 			case <-recorder.Events:
-			case <-ctx.Done():
+			case <-w.t.Context().Done():
 				return
 			}
 		}

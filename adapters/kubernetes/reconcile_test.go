@@ -36,11 +36,18 @@ func (c writes) RoundTrip(r *http.Request) (*http.Response, error) {
 // cached is the controller's client, without its controllers, and a count of what it writes.
 func (w *world) cached() (client.Client, *atomic.Int64) {
 	w.t.Helper()
+	count := new(atomic.Int64)
+	m := w.cachedThrough(func(next http.RoundTripper) http.RoundTripper { return writes{next, count} })
+	return m.GetClient(), count
+}
+
+// cachedThrough is the controller's manager without its controllers, whose requests go through something of the test's.
+func (w *world) cachedThrough(wrap func(http.RoundTripper) http.RoundTripper) manager.Manager {
+	w.t.Helper()
 	scheme, err := newScheme()
 	w.NoErr(err)
-	count := new(atomic.Int64)
 	config := configOf(w.t, controllerIdentity)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return writes{next, count} })
+	config.Wrap(wrap)
 	m, err := manager.New(config, managerOptions(Options{Namespace: w.namespace, MetricsAddress: "0", HealthAddress: "0", Log: logr.Discard()}, scheme))
 	w.NoErr(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -54,7 +61,7 @@ func (w *world) cached() (client.Client, *atomic.Int64) {
 		}
 	})
 	w.True(m.GetCache().WaitForCacheSync(ctx))
-	return m.GetClient(), count
+	return m
 }
 
 func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
